@@ -1,0 +1,125 @@
+"""The commands of ./x: each function below with a row in COMMANDS. `./x help` prints the rows."""
+
+import difflib
+import json
+import re
+import subprocess
+import sys
+
+import build
+import check_layers
+import check_limits
+import fmt
+import tree
+
+
+def list_tests(preset):
+    """The names ctest knows: room names, and others from tests/."""
+    output = subprocess.run(["ctest", "--test-dir", str(tree.build_dir(preset)), "--show-only=json-v1"],
+                            check=True, text=True, stdout=subprocess.PIPE).stdout
+    return {test["name"]: test["command"][0] if test.get("command") else "" for test in json.loads(output)["tests"]}
+
+
+def select_tests(names, tests):
+    """The tests that the given names mean: a room, a folder of rooms, a file or folder below a room."""
+    selected = set()
+    for name in names:
+        name = name.removeprefix("src/").strip("/")
+        if name in ("", "src"):
+            return set(tests)
+        below = {test for test in tests if test == name or test.startswith(name + "/")}
+        room = tree.room_of(name)
+        holds_rooms = any(r.startswith(name + "/") for r in tree.doors())
+        if not below and room is None and not holds_rooms:
+            known = sorted(set(tests) | set(tree.doors()))
+            near = difflib.get_close_matches(name, known, 3, 0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise SystemExit(f"no room or test is called '{name}'{hint}")
+        selected |= below or {test for test in tests if test == room}
+    return selected
+
+
+def command_build(arguments):
+    targets = [tree.target_of(a) if a in tree.doors() else a for a in arguments]
+    build.build("dev", targets)
+
+
+def test_preset(preset, names):
+    """Builds and runs the tests of the rooms, all by default; returns the tally."""
+    build.configure(preset)
+    if not names:
+        build.build(preset)
+        return build.run_tests(preset)
+    subprocess.run(["ninja", "-C", str(tree.build_dir(preset)), "--quiet", "build.ninja"], check=True,
+                   env=build.environment(), stdout=subprocess.DEVNULL)
+    tests = list_tests(preset)
+    selected = sorted(select_tests(names, tests))
+    if not selected:
+        print(f"no tests in {' '.join(names)}")
+        return build.Tally(passed=0)
+    build.build(preset, [f"{tree.target_of(name)}_test" if name in tree.doors() else "all" for name in selected])
+    return build.run_tests(preset, "^(" + "|".join(map(re.escape, selected)) + ")$")
+
+
+def command_test(arguments):
+    return finish(test_preset("dev", arguments), arguments)
+
+
+def finish(tally, names):
+    status = tally.report()
+    return 0 if names and not tally.failed else status
+
+
+def command_asan(arguments):
+    return finish(test_preset("asan", arguments), arguments)
+
+
+def command_tsan(arguments):
+    return finish(test_preset("tsan", arguments), arguments)
+
+
+def command_layers(arguments):
+    return check_layers.main()
+
+
+def command_limits(arguments):
+    return check_limits.main()
+
+
+def command_fmt(arguments):
+    return fmt.run(check="--check" in arguments)
+
+
+def command_help(arguments):
+    print("usage: ./x COMMAND\n")
+    for usage, _, text in COMMANDS:
+        print(f"  {usage:24}{text}")
+    print("\nRooms are folders under src/, as in layers.txt: ./x test hw/timer")
+
+
+COMMANDS = [
+    ("build [TARGET...]", command_build, "build rooms or programs (all by default) into build/dev/"),
+    ("test [ROOM...]", command_test, "build and run the tests of rooms, all by default"),
+    ("asan [ROOM...]", command_asan, "the same with AddressSanitizer and UndefinedBehaviorSanitizer"),
+    ("tsan [ROOM...]", command_tsan, "the same with ThreadSanitizer"),
+    ("fmt [--check]", command_fmt, "format the C++ sources, or tell which are not formatted"),
+    ("layers", command_layers, "check includes against layers.txt"),
+    ("limits", command_limits, "check the sizes of functions and files"),
+    ("help", command_help, "this list"),
+]
+
+
+def main():
+    commands = {usage.split()[0]: run for usage, run, _ in COMMANDS}
+    name = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if name not in commands:
+        near = difflib.get_close_matches(name, commands, 1)
+        raise SystemExit(f"./x has no command '{name}'" + (f"; did you mean {near[0]}?" if near else "; see ./x help"))
+    return commands[name](sys.argv[2:])
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
