@@ -1,0 +1,118 @@
+// Accelerator and Vcpu: what runs guest code. KVM, the JIT and the dummy implement both.
+//
+// Owner: the machine owns one Accelerator and its vCPUs. Threads: create_vcpu() and everything else
+// on the machine's thread under the machine lock, except where stated. Example:
+//   auto accel = TRY(choose_accelerator(names, context));
+//   auto cpu = TRY(accel->create_vcpu({.index = 0, .apic_id = 0, ...}));
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "cpu/x86/state.h"
+#include "event/machine_lock.h"
+#include "hw/core/cpu_interrupts.h"
+#include "hw/core/device.h"
+#include "hw/core/irq.h"
+#include "hw/core/msi.h"
+#include "memory/address_space.h"
+
+namespace menura {
+
+// Where the interrupt chips live (kernel-irqchip=).
+enum class IrqchipMode : u8 { User, Split, Kernel };
+
+struct CpuidEntry {
+  u32 leaf = 0;
+  std::optional<u32> subleaf = {};  // when the leaf has subleaves
+  u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+  bool operator==(const CpuidEntry&) const = default;
+};
+
+struct VcpuConfig {
+  unsigned index = 0;  // 0 is the bootstrap processor
+  u32 apic_id = 0;
+  std::vector<CpuidEntry> cpuid = {};
+  u64 tsc_khz = 0;                        // 0: the host's
+  InterruptSource* interrupts = nullptr;  // user and split mode; null in kernel mode
+};
+
+// Why run() came back.
+enum class Exit : u8 {
+  Kicked,    // kick() was called
+  Halted,    // HLT (or waiting for SIPI) and no event: sleep until kicked
+  Debug,     // a breakpoint, watchpoint or single step the debugger asked for
+  Reset,     // triple fault, or a reset the guest asked of the CPU
+  Shutdown,  // the accelerator says that the machine powers off
+  Failed,    // the accelerator cannot go on; failure() says why
+};
+
+class Vcpu : public CpuInterrupts {
+ public:
+  // Runs guest code until something above happens. On the vCPU's own thread, without the machine
+  // lock: port and memory-mapped I/O are resolved inside, taking the lock themselves.
+  virtual Exit run() = 0;
+  // Makes run() return soon, also a call of run() that has not begun yet. Any thread.
+  virtual void kick() = 0;
+  // After Exit::Failed: one or more lines for the user.
+  virtual std::string failure() const { return {}; }
+
+  // The architectural state, while the vCPU does not run. get() reads the engine's registers at
+  // most once until the next run().
+  virtual void get(x86::State& state) = 0;
+  virtual void set(const x86::State& state) = 0;
+};
+
+// The interrupt chips inside an accelerator, in kernel or split mode: inputs, routes and eventfds.
+// GSI numbers are those of the routing table (hw/intc/gsi_routing.h).
+class KernelIrqchip : public IrqSink, public MsiSink {
+ public:
+  // A route for a message; -1-like failures are Errors ("all 4096 routes are in use").
+  virtual Result<unsigned> add_msi_route(const MsiMessage& message) = 0;
+  virtual Result<void> update_msi_route(unsigned gsi, const MsiMessage& message) = 0;
+  virtual void remove_msi_route(unsigned gsi) = 0;
+  // Signals on fd raise the GSI; a level-triggered one is lowered at EOI when resample_fd is given.
+  virtual Result<void> attach_irqfd(unsigned gsi, int fd, int resample_fd) = 0;
+  virtual void detach_irqfd(unsigned gsi, int fd) = 0;
+  // The chips as devices, for reset and saved state.
+  virtual std::span<const std::unique_ptr<Device>> devices() = 0;
+};
+
+// One line of `info kvm` and of `-accel help`.
+struct Capability {
+  std::string name;
+  i64 value = 0;  // 0: missing
+  bool needed = false;
+  std::string use;  // what menura does with it
+};
+
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual std::string_view name() const = 0;  // "kvm", "jit", "qtest"
+  virtual IrqchipMode irqchip_mode() const = 0;
+  virtual KernelIrqchip* kernel_irqchip() { return nullptr; }
+  virtual std::vector<Capability> capabilities() const { return {}; }
+  // What the accelerator can offer a guest; the CPU model takes its subset.
+  virtual std::vector<CpuidEntry> supported_cpuid() const = 0;
+  virtual u64 tsc_khz() const = 0;
+  // Must be called on the thread that will run the vCPU.
+  virtual Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) = 0;
+  // Whether vCPUs execute code at all (false for the dummy).
+  virtual bool executes() const { return true; }
+};
+
+// What an accelerator is built over.
+struct AcceleratorContext {
+  AddressSpace& memory;
+  AddressSpace& io;
+  MachineLock& lock;
+  unsigned max_cpus = 1;
+};
+
+}  // namespace menura

@@ -1,0 +1,94 @@
+// RamBlock: a piece of guest RAM (or ROM) in a memfd or file, mapped once, shared with the guest.
+//
+// Owner: memory; held by shared_ptr from regions and flat views, so that it outlives every view.
+// Threads: contents are shared with running vCPUs: only load/store/read/write touch them, never
+// references. Dirty bitmaps are atomic. Example: `auto ram = TRY(RamBlock::create({.size = 128 * MiB}));`
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/types.h"
+
+namespace menura {
+
+inline constexpr u64 kPageSize = 4096;
+
+// Who wants to know which pages were written.
+enum class DirtyClient : u8 { Display, Migration, Code };
+inline constexpr size_t kDirtyClients = 3;
+
+enum class HugePages : u8 { None, Transparent, Explicit };
+
+struct RamConfig {
+  std::string name = "ram";
+  u64 size = 0;              // bytes; rounded up to the page size of the backing
+  std::string path = {};     // a file or a directory (-mem-path); empty: anonymous memfd
+  bool share = true;         // MAP_SHARED, or a private copy-on-write mapping of the file
+  bool preallocate = false;  // touch every page now; a host without the memory is an error now
+  HugePages huge = HugePages::None;
+  u64 huge_page_size = 0;  // 0: the host's default
+  int host_node = -1;      // bind to this NUMA node; -1: anywhere
+};
+
+class RamBlock {
+ public:
+  static Result<std::shared_ptr<RamBlock>> create(const RamConfig& config);
+  ~RamBlock();
+  RamBlock(const RamBlock&) = delete;
+  RamBlock& operator=(const RamBlock&) = delete;
+
+  const std::string& name() const { return config_.name; }
+  const RamConfig& config() const { return config_; }
+  u64 size() const { return size_; }
+  int fd() const { return fd_.get(); }
+  // For accelerators only: the mapping that KVM slots and JIT TLB entries point into.
+  std::byte* host() const { return host_; }
+
+  // offset + sizeof(T) <= size() is the caller's duty (ensure). Aligned ones are single accesses.
+  template <class T>
+  T load(u64 offset) const {
+    check(offset, sizeof(T));
+    return load_raw<T>(host_ + offset);
+  }
+  template <class T>
+  void store(u64 offset, T value) {
+    check(offset, sizeof(T));
+    store_raw(host_ + offset, value);
+    mark_dirty(offset, sizeof(T));
+  }
+  void read(u64 offset, Bytes to) const;
+  void write(u64 offset, ConstBytes from);
+  void fill(u64 offset, u64 length, std::byte value);
+
+  // A client's bitmap exists while it is enabled; all pages begin clean.
+  void track_dirty(DirtyClient client, bool on);
+  bool tracks_dirty(DirtyClient client) const;
+  void mark_dirty(u64 offset, u64 length);
+  // Returns the pages written since the last call in [offset, offset+length), one bit a page from
+  // offset's page on, and clears them.
+  std::vector<u64> take_dirty(DirtyClient client, u64 offset, u64 length);
+  bool is_dirty(DirtyClient client, u64 offset) const;
+
+ private:
+  RamBlock(RamConfig config, UniqueFd fd, std::byte* host, u64 size);
+  void check(u64 offset, u64 length) const {
+    ensure(offset <= size_ && length <= size_ - offset, "access inside the RAM block");
+  }
+
+  RamConfig config_;
+  UniqueFd fd_;
+  std::byte* host_;
+  u64 size_;
+  std::array<std::vector<std::atomic<u64>>, kDirtyClients> dirty_;
+  std::array<std::atomic<bool>, kDirtyClients> tracked_{};
+};
+
+}  // namespace menura
