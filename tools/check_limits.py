@@ -52,16 +52,34 @@ def parameter_count(parameters):
     return count
 
 
+def without_templates(head):
+    """The head without its `template <...>` prefixes."""
+    while match := re.match(r"\s*template\s*<", head):
+        depth, index = 1, match.end()
+        while depth and index < len(head):
+            depth += (head[index] == "<") - (head[index] == ">" and head[index - 1] != "-")
+            index += 1
+        head = head[index:]
+    return head
+
+
 def function_head(head):
-    """(name, parameters) if the text before a '{' heads a function definition, else None."""
+    """(name, parameters, rest after them) if the text before a '{' heads a function definition, else None."""
+    head = without_templates(head)
+    head = re.sub(r"^\s*(?:public|protected|private)\s*:(?!:)", " ", head)
     head = re.sub(r"\b(?:alignas|requires|noexcept|decltype|__attribute__)\s*\((?:[^()]|\([^()]*\))*\)", " ", head)
     match = re.search(r"([\w:~]+|\boperator\s*[^\s\w(]{1,3}|\boperator\s*\(\s*\))\s*\(", head)
     if not match or "=" in re.sub(r"operator\s*\S+|[=!<>]=", "", head[:match.start()]):
         return None
-    if BLOCK_WORDS.search(re.sub(r"\btemplate\b.*?>(?=\s*\w)", "", head[:match.start(1) + len(match[1])])):
+    if BLOCK_WORDS.search(head[:match.end(1)]):
         return None
     end = closing(head, match.end() - 1)
-    return match[1], head[match.end():end]
+    return match[1], head[match.end():end], head[end + 1:]
+
+
+def is_member_initialiser(rest):
+    """Whether the '{' after this text opens `: member{value}` rather than the constructor's body."""
+    return re.search(r"(?<!:):(?!:)", rest) is not None and re.search(r"[\w>]\s*$", rest) is not None
 
 
 def functions(code):
@@ -70,12 +88,16 @@ def functions(code):
     while token := TOKEN.search(code, position):
         position = token.end()
         if token[0] == "{":
-            head = function_head(code[head_start:token.start()])
+            text = code[head_start:token.start()]
+            head = function_head(text)
+            if head and is_member_initialiser(head[2]):
+                position = closing(code, token.start()) + 1
+                continue
             if head:
                 end = closing(code, token.start())
-                yield head[0], head[1], head_start + len(code[head_start:]) - len(code[head_start:].lstrip()), end
+                yield head[0], head[1], token.start() - len(text.lstrip()), end
                 position = end + 1
-            elif head_start < token.start() and not is_scope(code[head_start:token.start()]):
+            elif text.strip() and not is_scope(text):
                 position = closing(code, token.start()) + 1  # an initialiser: no functions inside
                 continue
         head_start = position
