@@ -98,6 +98,7 @@ function(_menura_check_headers target)
   if(sources)
     add_library(${target}_headers OBJECT EXCLUDE_FROM_ALL ${sources})
     target_link_libraries(${target}_headers ${target})
+    target_compile_options(${target}_headers PRIVATE -O0 -g0)
     set_property(GLOBAL APPEND PROPERTY menura_header_checks ${target}_headers)
   endif()
 endfunction()
@@ -112,18 +113,25 @@ function(menura_test)
   set_tests_properties(${test_NAME} PROPERTIES TIMEOUT ${test_TIMEOUT} SKIP_RETURN_CODE 77)
 endfunction()
 
-# menura_program(NAME menura-img ROOM app/img SOURCES main.cpp LIBS ...): bin/menura-img, in a room of its own.
+# menura_program(NAME menura-img ROOM app/img SOURCES main.cpp LIBS ...): bin/menura-img, linked with the room behind whose
+# menura_room() it stands, if there is one, and with the room's doors.
 function(menura_program)
   cmake_parse_arguments(PARSE_ARGV 0 program "" "NAME;ROOM" "SOURCES;LIBS")
   _menura_reachable(${program_ROOM} reachable)
-  _menura_targets(doors ${program_ROOM} ${reachable})
+  _menura_targets(doors ${reachable})
+  string(REPLACE "/" "_" target ${program_ROOM})
+  if(TARGET ${target})
+    list(PREPEND doors ${target})
+  endif()
   add_executable(${program_NAME} ${program_SOURCES})
+  target_include_directories(${program_NAME} PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${program_NAME} ${doors} ${program_LIBS})
 endfunction()
 
 # Rooms by name for what stands outside of src/: tests/, bench/ and fuzz/ may use any room.
 function(_menura_link_rooms target)
   _menura_targets(rooms ${ARGN})
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${target} ${rooms})
 endfunction()
 
@@ -137,22 +145,22 @@ function(menura_unit)
   menura_test(NAME ${unit_NAME} COMMAND ${target}_test TIMEOUT ${unit_TIMEOUT})
 endfunction()
 
-# menura_fuzz(flat_view SOURCES flat_view.cpp ROOMS memory): bin/fuzz_flat_view, a libFuzzer program.
+# menura_fuzz(flat_view ROOMS memory LIBS ...): bin/fuzz_flat_view from flat_view.cpp, a libFuzzer program.
 function(menura_fuzz name)
-  cmake_parse_arguments(PARSE_ARGV 1 fuzz "" "" "SOURCES;ROOMS;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 fuzz "" "" "ROOMS;LIBS")
   if(MENURA_FUZZ)
-    add_executable(fuzz_${name} ${fuzz_SOURCES})
+    add_executable(fuzz_${name} ${name}.cpp)
     _menura_link_rooms(fuzz_${name} ${fuzz_ROOMS})
     target_link_libraries(fuzz_${name} ${fuzz_LIBS})
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   endif()
 endfunction()
 
-# menura_bench(memory SOURCES memory_bench.cpp ROOMS memory): bin/bench_memory, a google-benchmark program.
+# menura_bench(memory ROOMS memory LIBS ...): bin/bench_memory from memory.cpp, a google-benchmark program.
 function(menura_bench name)
-  cmake_parse_arguments(PARSE_ARGV 1 bench "" "" "SOURCES;ROOMS;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 bench "" "" "ROOMS;LIBS")
   if(MENURA_BENCH)
-    add_executable(bench_${name} ${bench_SOURCES})
+    add_executable(bench_${name} ${name}.cpp)
     _menura_link_rooms(bench_${name} ${bench_ROOMS})
     target_link_libraries(bench_${name} ${bench_LIBS} benchmark::benchmark_main)
   endif()

@@ -29,6 +29,19 @@ def configure(preset):
         raise SystemExit(f"cmake cannot configure {preset}; `./x setup` installs what is missing")
 
 
+def reconfigure(preset):
+    """Lets Ninja run CMake again if a CMake file or the set of rooms changed."""
+    subprocess.run(["ninja", "-C", str(tree.build_dir(preset)), "--quiet", "build.ninja"], check=True,
+                   env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def known_targets(preset):
+    reconfigure(preset)
+    output = subprocess.run(["ninja", "-C", str(tree.build_dir(preset)), "-t", "targets", "all"], text=True,
+                            check=True, stdout=subprocess.PIPE).stdout
+    return {line.split(":")[0] for line in output.splitlines()}
+
+
 def build(preset, targets=(), keep_going=False):
     """Builds the targets (all by default). Prints errors and warnings; leaves with status 1 on failure."""
     configure(preset)
@@ -39,9 +52,9 @@ def build(preset, targets=(), keep_going=False):
     done = subprocess.run(command, env=environment(), text=True, stdout=subprocess.PIPE if quiet else None,
                           stderr=subprocess.STDOUT if quiet else None)
     if quiet:
-        skip = ("ninja: Entering", "ninja: no work", "[0/")
-        print(*(line for line in done.stdout.splitlines() if not line.startswith(skip)), sep="\n", end="")
-        print(end="\n" if done.stdout.count("\n") > 1 else "")
+        noise = ("ninja: Entering", "ninja: no work", "[0/", "-- ")
+        lines = [line for line in done.stdout.splitlines() if done.returncode or not line.startswith(noise)]
+        print(*lines, sep="\n", end="\n" if lines else "")
     if done.returncode:
         raise SystemExit(f"build of {preset} failed: {' '.join(targets) or 'everything'}")
     print(f"built {preset}: {' '.join(targets) or 'everything'} in {time.monotonic() - start:.1f} s")

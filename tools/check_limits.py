@@ -68,7 +68,7 @@ def function_head(head):
     head = without_templates(head)
     head = re.sub(r"^\s*(?:public|protected|private)\s*:(?!:)", " ", head)
     head = re.sub(r"\b(?:alignas|requires|noexcept|decltype|__attribute__)\s*\((?:[^()]|\([^()]*\))*\)", " ", head)
-    match = re.search(r"([\w:~]+|\boperator\s*[^\s\w(]{1,3}|\boperator\s*\(\s*\))\s*\(", head)
+    match = re.search(r"((?:[\w:]+::)?\boperator\s*(?:\(\s*\)|[^\s\w(]{1,3})|[\w:~]+)\s*\(", head)
     if not match or "=" in re.sub(r"operator\s*\S+|[=!<>]=", "", head[:match.start()]):
         return None
     if BLOCK_WORDS.search(head[:match.end(1)]):

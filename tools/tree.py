@@ -56,18 +56,14 @@ def target_of(room):
 @functools.cache
 def files():
     """Every file that git tracks or would track and that exists, relative to the root."""
-    names = git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
     return sorted({name for name in names if (ROOT / name).is_file()})
 
 
 def sources(*suffixes):
     """The C++ files with one of the suffixes in the code folders."""
     return [f for f in files() if f.split("/")[0] in CODE_FOLDERS and f.endswith(suffixes)]
-
-
-def git(*arguments):
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
 
 
 def build_dir(preset):

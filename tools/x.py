@@ -7,9 +7,15 @@ import subprocess
 import sys
 
 import build
+import check
+import check_house
 import check_layers
 import check_limits
+import coverage
 import fmt
+import runs
+import setup
+import tidy
 import tree
 
 
@@ -40,8 +46,16 @@ def select_tests(names, tests):
 
 
 def command_build(arguments):
-    targets = [tree.target_of(a) if a in tree.doors() else a for a in arguments]
-    build.build("dev", targets)
+    build.configure("dev")
+    targets = []
+    for name in arguments:
+        if name in tree.doors():  # a header-only room has no library to build
+            wanted = {tree.target_of(name) + suffix for suffix in ("", "_test", "_headers")}
+            targets += sorted(wanted & build.known_targets("dev"))
+        else:
+            targets.append(name)
+    if targets or not arguments:
+        build.build("dev", targets)
 
 
 def test_preset(preset, names):
@@ -50,8 +64,7 @@ def test_preset(preset, names):
     if not names:
         build.build(preset)
         return build.run_tests(preset)
-    subprocess.run(["ninja", "-C", str(tree.build_dir(preset)), "--quiet", "build.ninja"], check=True,
-                   env=build.environment(), stdout=subprocess.DEVNULL)
+    build.reconfigure(preset)
     tests = list_tests(preset)
     selected = sorted(select_tests(names, tests))
     if not selected:
@@ -78,12 +91,69 @@ def command_tsan(arguments):
     return finish(test_preset("tsan", arguments), arguments)
 
 
+def command_setup(arguments):
+    return setup.run()
+
+
+def command_check(arguments):
+    return check.run()
+
+
+def command_release(arguments):
+    build.build("release", arguments)
+
+
+def command_lint(arguments):
+    build.build("lint", keep_going=True)
+    return tidy.run()
+
+
+def command_cov(arguments):
+    for counters in tree.build_dir("cov").rglob("*.gcda"):
+        counters.unlink()
+    tally = test_preset("cov", arguments)
+    coverage.report()
+    return finish(tally, arguments)
+
+
+def pick(kind, names, known):
+    """The names, each checked against the known ones."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.4)
+            raise SystemExit(f"no {kind} is called '{name}'; there are: {' '.join(near or known) or 'none yet'}")
+    return names
+
+
+def command_fuzz(arguments):
+    targets = runs.fuzz_targets()
+    if not arguments:
+        print("fuzz targets:", " ".join(targets) or "none yet")
+        return 0
+    pick("fuzz target", arguments[:1], targets)
+    seconds = int(arguments[1]) if len(arguments) > 1 else 60
+    build.build("fuzz", [f"fuzz_{arguments[0]}"])
+    return 0 if runs.fuzz(arguments[0], seconds) else 1
+
+
+def command_bench(arguments):
+    return runs.bench(pick("benchmark suite", arguments, runs.bench_suites()))
+
+
+def command_soak(arguments):
+    return runs.soak(pick("soak test", arguments, runs.soak_tests()))
+
+
 def command_layers(arguments):
     return check_layers.main()
 
 
 def command_limits(arguments):
     return check_limits.main()
+
+
+def command_house(arguments):
+    return check_house.main()
 
 
 def command_fmt(arguments):
@@ -93,18 +163,27 @@ def command_fmt(arguments):
 def command_help(arguments):
     print("usage: ./x COMMAND\n")
     for usage, _, text in COMMANDS:
-        print(f"  {usage:24}{text}")
+        print(f"  {usage:26}{text}")
     print("\nRooms are folders under src/, as in layers.txt: ./x test hw/timer")
 
 
 COMMANDS = [
+    ("setup", command_setup, "install the Debian packages that are missing"),
     ("build [TARGET...]", command_build, "build rooms or programs (all by default) into build/dev/"),
     ("test [ROOM...]", command_test, "build and run the tests of rooms, all by default"),
-    ("asan [ROOM...]", command_asan, "the same with AddressSanitizer and UndefinedBehaviorSanitizer"),
-    ("tsan [ROOM...]", command_tsan, "the same with ThreadSanitizer"),
+    ("check", command_check, "all that a change must pass: checks, build, tests, short fuzz runs"),
+    ("release [TARGET...]", command_release, "build what users run into build/release/"),
     ("fmt [--check]", command_fmt, "format the C++ sources, or tell which are not formatted"),
     ("layers", command_layers, "check includes against layers.txt"),
     ("limits", command_limits, "check the sizes of functions and files"),
+    ("house", command_house, "check names, macros, globals and other house rules"),
+    ("lint", command_lint, "build with clang's thread-safety analysis, run clang-tidy"),
+    ("asan [ROOM...]", command_asan, "tests with AddressSanitizer and UndefinedBehaviorSanitizer"),
+    ("tsan [ROOM...]", command_tsan, "tests with ThreadSanitizer"),
+    ("cov [ROOM...]", command_cov, "tests with coverage, summed up per room"),
+    ("fuzz [TARGET [SECONDS]]", command_fuzz, "fuzz one target, or list the targets"),
+    ("bench [SUITE...]", command_bench, "run benchmark suites, all by default"),
+    ("soak [TEST...]", command_soak, "run the long tests of tests/soak/, all by default"),
     ("help", command_help, "this list"),
 ]
 

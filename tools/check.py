@@ -1,0 +1,64 @@
+"""./x check: everything a change must pass, the cheap checks first. Goes on after a failure, so that one run shows all."""
+
+import subprocess
+import sys
+import time
+
+import build
+import check_house
+import check_layers
+import check_limits
+import duplicates
+import fmt
+import runs
+import tidy
+import tree
+
+FUZZ_SECONDS = 3
+
+
+def tool_tests():
+    return subprocess.run([sys.executable, "-B", "-m", "unittest", "-q", "checks_test"], cwd=tree.ROOT / "tools").returncode
+
+
+def built(preset, *targets):
+    try:
+        build.build(preset, targets, keep_going=True)
+    except SystemExit as failure:
+        print(failure)
+        return 1
+    return 0
+
+
+def fuzzed():
+    if not runs.fuzz_targets():
+        return 0
+    return built("fuzz") or any([not runs.fuzz(target, FUZZ_SECONDS) for target in runs.fuzz_targets()])
+
+
+STEPS = [
+    ("format", lambda: fmt.run(check=True)),
+    ("layers", check_layers.main),
+    ("limits", check_limits.main),
+    ("tools", tool_tests),
+    ("duplicates", duplicates.main),
+    ("build", lambda: built("dev")),
+    ("headers", lambda: built("dev", "headers")),
+    ("house", check_house.main),
+    ("tidy", tidy.run),
+    ("fuzz", fuzzed),
+]
+
+
+def run():
+    total, times = build.Tally(), []
+    for name, step in STEPS:
+        start = time.monotonic()
+        failed = step() != 0
+        times.append(f"{name} {time.monotonic() - start:.0f}")
+        total.add(build.Tally(failed=1, notes=[f"FAILED  {name}"]) if failed else build.Tally(passed=1))
+        sys.stdout.flush()
+    start = time.monotonic()
+    total.add(build.run_tests("dev"))
+    print(f"seconds: {', '.join(times)}, tests {time.monotonic() - start:.0f}\n")
+    return total.report()
