@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 
 #include "base/types.h"
 
@@ -36,18 +37,24 @@ class VirtualClock final : public Clock {
   // Stopped at first.
   explicit VirtualClock(Tape& tape) : tape_(tape) {}
   i64 now_ns() const override;
-  bool running() const { return running_.load(std::memory_order_relaxed); }
+  bool running() const { return (state_.load(std::memory_order_relaxed) & kRunning) != 0; }
   void start();
   void stop();
   // Moves a stopped clock forward to ns (no effect when ns lies in the past).
   void advance_to(i64 ns);
   // Restores a saved time, either way. The clock must be stopped.
   void restore(i64 ns);
+  // Called after each start(): deadlines that stood still now come nearer.
+  void on_start(std::function<void()> notify) { on_start_ = std::move(notify); }
 
  private:
+  // One word, so that a reader never sees half of a start or stop: bit 0 is kRunning, the rest the
+  // host time at virtual zero (running) or the virtual time (stopped).
+  static constexpr i64 kRunning = 1;
+  i64 base() const { return state_.load(std::memory_order_relaxed) >> 1; }
   Tape& tape_;
-  std::atomic<bool> running_{false};
-  std::atomic<i64> base_{0};  // running: host time at virtual zero, stopped: the virtual time
+  std::function<void()> on_start_;
+  std::atomic<i64> state_{0};
 };
 
 }  // namespace menura

@@ -17,6 +17,8 @@ class Tape {
   // Door 1: CLOCK_MONOTONIC in ns, and CLOCK_REALTIME in ns since 1970 (for the RTC's start value).
   virtual i64 host_clock_ns() = 0;
   virtual i64 wall_clock_ns() = 0;
+  // Whether the host clock moves by itself; else nobody need sleep towards a deadline.
+  virtual bool clock_runs() const { return true; }
   // Doors 2 and 3: when a finished completion, or input from outside (keys, packets, bytes of a
   // character device), takes effect in the machine. The live Tape delivers at once, in the order
   // of arrival; called in the loop under the machine lock.
@@ -43,6 +45,7 @@ class ScriptedTape final : public Tape {
   explicit ScriptedTape(u64 seed = 1) : random_state_(seed ? seed : 1) {}
   i64 host_clock_ns() override { return now_ns_; }
   i64 wall_clock_ns() override { return wall_base_ns_ + now_ns_; }
+  bool clock_runs() const override { return false; }
   void completion(std::function<void()> deliver) override { deliver(); }
   void input(std::function<void()> deliver) override { deliver(); }
   void random(Bytes out) override;
