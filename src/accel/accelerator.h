@@ -40,6 +40,7 @@ struct VcpuConfig {
   std::vector<CpuidEntry> cpuid = {};
   u64 tsc_khz = 0;                        // 0: the host's
   InterruptSource* interrupts = nullptr;  // user and split mode; null in kernel mode
+  LocalApic* lapic = nullptr;             // user mode: the same object, unless there is no APIC
 };
 
 // Why run() came back.

@@ -5,6 +5,8 @@
 #pragma once
 
 #include "base/types.h"
+#include "memory/guest_addr.h"
+#include "memory/mmio.h"
 
 namespace menura {
 
@@ -28,6 +30,24 @@ class InterruptSource {
   // (IRR to ISR, INTA cycle); -1 when there is none after all.
   virtual int acknowledge() = 0;
   virtual bool pending() const = 0;
+};
+
+// A local APIC outside of the accelerator, as its own CPU reaches it. The offset of an access is
+// that into its page of registers.
+class LocalApic : public InterruptSource, public MmioHandler {
+ public:
+  // Whether this CPU's access to a physical address is one to its local APIC: to be asked before
+  // the address space.
+  virtual bool claims(GuestAddr address) const = 0;
+  // IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h) and the x2APIC registers (800h-8FFh).
+  // False: #GP(0).
+  virtual bool read_msr(u32 index, u64& value) = 0;
+  virtual bool write_msr(u32 index, u64 value) = 0;
+  // CR8, 0-15; the CPU has refused larger values.
+  virtual u8 cr8() const = 0;
+  virtual void set_cr8(u8 value) = 0;
+  // The guest's TSC is virtual time times its frequency, plus this.
+  virtual void set_tsc_offset(i64 offset) = 0;
 };
 
 }  // namespace menura

@@ -1,0 +1,133 @@
+// Pit: the 8254 programmable interval timer: three counters at 1.193182 MHz.
+//
+// Owner: the board. Threads: under the machine lock. Source: Intel 8254 data sheet (231164).
+// Every edge falls on a tick of the input clock, and ticks are counted from virtual time zero, so
+// nothing drifts. Reading costs no timer; only outputs that are wired somewhere keep one armed.
+// Gates are input pins 0-2 (a PC ties 0 and 1 high, port 61h drives 2).
+// Example:
+//   Pit pit("pit", {}, time, {IrqLine{gsi, 0}, {}, {}});  io_root.map(0x40, pit.ports());
+//   IrqLine gate2{pit, 2};  gate2.set(true);  bool tone = pit.output(2);
+#pragma once
+
+#include <array>
+
+#include "event/timer.h"
+#include "hw/core/device.h"
+#include "hw/core/irq.h"
+#include "memory/region.h"
+
+namespace menura {
+
+// Input clock ticks since virtual time zero: how many began up to ns, and when one begins.
+inline constexpr i64 kPitHz = 1'193'182;
+i64 pit_tick_at(i64 ns);
+i64 pit_tick_ns(i64 tick);
+
+// One counter. Shared with the accelerators' own chips.
+struct PitCounterState {
+  static constexpr i64 kNoLoad = TimerQueue::kNever;
+
+  // The control word.
+  u8 mode = 0;    // 0-5
+  u8 access = 3;  // 1: low byte, 2: high byte, 3: low then high
+  bool bcd = false;
+  bool gate = true;
+  // The count register, and the bytes on their way into and out of it.
+  u16 count_register = 0;  // as written (BCD digits if bcd); 0 means the largest count
+  bool null_count = false;
+  bool high_byte_next_in = false;
+  u8 low_byte_in = 0;
+  bool high_byte_next_out = false;
+  u8 latched_bytes = 0;  // of output_latch, still to be read: bit 0 low, bit 1 high
+  u16 output_latch = 0;
+  bool status_latched = false;
+  u8 status_latch = 0;
+  // The counting element. It got `initial` counts (1 to 65536; 0: not loaded since the control
+  // word) and counted since tick `since`; if not counting it stands after `elapsed` ticks, and
+  // `since` is when it stopped.
+  u32 initial = 0;
+  bool counting = false;
+  i64 since = 0;
+  i64 elapsed = 0;
+  i64 load_tick = kNoLoad;  // when the count register goes to the counting element
+
+  void describe(StateVisitor& v);
+  Result<void> check() const;
+
+  // The highest count for the number system: 65536 or 10000.
+  u32 modulus() const { return bcd ? 10'000 : 65'536; }
+  u32 counts_written() const;  // the count register as a number, 1 to modulus()
+  // Ticks counted since the load, at tick now.
+  i64 elapsed_at(i64 now) const { return counting ? now - since : elapsed; }
+};
+
+struct PitState {
+  std::array<PitCounterState, 3> counters;
+  bool speaker_on = false;  // port 61h bit 1
+  u32 lost_ticks = 0;       // IRQ0 edges that await their turn (policy Delay)
+
+  void describe(StateVisitor& v);
+};
+
+// What becomes of IRQ0 edges that the guest did not take in time.
+enum class LostTickPolicy : u8 {
+  Discard,
+  Delay,  // they are injected again, one at a time, as soon as the guest can take them
+};
+
+class Pit final : public Device, public IrqSink, public MmioHandler {
+ public:
+  struct Config {
+    LostTickPolicy lost_ticks = LostTickPolicy::Delay;
+  };
+  Pit(std::string id, Config config, TimerQueue& time, std::array<IrqLine, 3> outputs);
+
+  std::string_view type() const override { return "isa-pit"; }
+  void reset(ResetKind kind) override;
+  void describe(StateVisitor& v) override;
+  Result<void> restored() override;
+
+  // The gate of counter `pin`.
+  IrqStatus set_irq(unsigned pin, bool level) override;
+  bool gate(unsigned counter) const { return state_.counters[counter].gate; }
+  // OUT of a counter now.
+  bool output(unsigned counter);
+
+  // The loudspeaker's AND gate; its tone is counter 2's square wave.
+  void set_speaker(bool on) { state_.speaker_on = on; }
+  bool speaker_on() const { return state_.speaker_on; }
+  u32 tone_hz() const;  // 0: silent or not a wave
+
+  u64 read(Access access) override;
+  void write(Access access, u64 value) override;
+  Region& ports() { return ports_; }  // 40h-43h
+  const PitState& state() const { return state_; }
+
+ private:
+  void write_control(u8 value);
+  void write_count(unsigned index, u8 value, i64 now);
+  u8 read_count(unsigned index, i64 now);
+  void read_back(u8 value, i64 now);
+  // Brings a counter and its output line to the present, and arms for its next edge.
+  void refresh(unsigned index);
+  void drive(unsigned index, bool level);
+  void on_edge(unsigned index);
+  void on_retry();
+  void note_lost(u64 edges);
+  i64 now_tick() const { return pit_tick_at(time_.now_ns()); }
+
+  // Configuration
+  const Config config_;
+
+  // Wiring
+  TimerQueue& time_;
+  std::array<IrqLine, 3> outputs_;
+  std::array<Timer, 3> edges_;
+  Timer retry_;
+  Region ports_;
+
+  // State
+  PitState state_;
+};
+
+}  // namespace menura
