@@ -1,0 +1,30 @@
+// Delivery of interrupts and exceptions through the IVT, the IDT's gates and task gates.
+//
+// Owner: cpu/x86. Threads: the vCPU's. Spec: Intel SDM vol. 3 §6 (and §6.15 for double faults).
+// Faults met on the way become contributory faults, double faults, and at last a shutdown here.
+// Example: `if (deliver_fault(state, bus, fault) == Delivery::Shutdown) return Exit::Reset;`
+#pragma once
+
+#include "cpu/x86/bus.h"
+#include "cpu/x86/fault.h"
+#include "cpu/x86/state.h"
+
+namespace menura::x86 {
+
+enum class Delivery : u8 {
+  Done,     // state is at the handler's first instruction
+  Shutdown  // triple fault
+};
+
+// An exception: state.rip is what the handler shall see (of the instruction for faults, behind it
+// for traps). Writes CR2 for page faults and DR6 for debug exceptions given in dr6_bits.
+Delivery deliver_fault(State& state, CpuBus& bus, const Fault& fault, u64 dr6_bits = 0);
+
+// An accepted external interrupt or NMI; also ends a HLT by the caller.
+Delivery deliver_external(State& state, CpuBus& bus, u8 vector);
+Delivery deliver_nmi(State& state, CpuBus& bus);
+
+// A system-management interrupt: saves the state at SMBASE and enters SMM.
+void enter_smm(State& state, CpuBus& bus);
+
+}  // namespace menura::x86
