@@ -1,6 +1,6 @@
 """House rules that a program can see. tools/house.txt names the exceptions, each with its reason.
 
-Rules: bare-todo, banned-name, banned-include, banned-call, macro, header-start, room-readme, machine-path,
+Rules: bare-todo, skeleton, banned-name, banned-include, banned-call, macro, header-start, room-readme, machine-path,
 global. The last one reads the compiled libraries of build/dev (run after a build).
 """
 
@@ -16,6 +16,7 @@ ROOM_README_LINES = 40
 TEXT_SUFFIXES = (".h", ".cpp", ".def", ".py", ".md", ".txt", ".cmake", ".json", ".sh")
 
 TODO = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(#\d+\))")
+SKELETON = "FILL IN"  # what `./x new` leaves to write
 BANNED_TYPE = re.compile(r"\b(?:class|struct|enum class|enum|namespace|concept)\s+"
                          r"(\w*?(?:[Mm]anager|[Hh]elper|[Uu]tils?|[Cc]ommon|[Mm]isc)(?![a-z])\w*)")
 BANNED_FILE = re.compile(r"(^|_)(manager|helpers?|utils?|common|misc|data)(_test)?\.(h|cpp|def)$")
@@ -36,7 +37,8 @@ BANNED_CODE = [
      "host time and randomness come only through the Tape of event/"),
     ("src/", None, re.compile(r"\bthrow\b|\bcatch\s*\(\s*\.\.\.\s*\)"),
      "no exceptions in src/ outside of consteval; third-party exceptions stop at their adapter file"),
-    ("src/", None, re.compile(r"(?<!operator )\bnew\s+[A-Za-z_][\w:<>]*\s*[({\[;]|\bdelete\s+\w"), "no raw new or delete"),
+    ("src/", None, re.compile(r"(?<!operator )\bnew\s+[A-Za-z_][\w:<>]*\s*[({\[;]|\bdelete\s+\w"),
+     "no raw new or delete"),
     ("src/", None, re.compile(r"\b(?:exit|_exit|abort|quick_exit)\s*\("), "only base's ensure() ends the program"),
 ]
 
@@ -92,9 +94,11 @@ def check_banned(path, text, code, report):
             for match in re.finditer(r"^\s*#\s*include\s*<([^>]+)>", text, re.M):
                 if pattern.fullmatch(match[1]):
                     report.add("banned-include", path, line_at(text, match.start(1)), f"<{match[1]}>: {why}")
+    # A private constructor leaves only unique_ptr<T>(new T(...)), which is owned from birth.
+    owned = re.sub(r"\bunique_ptr<[\w:<>]+>\(new\b", lambda match: " " * len(match[0]), code)
     for folder, exempt, pattern, why in BANNED_CODE:
         if path.startswith(folder) and not (exempt and path.startswith(exempt)):
-            for match in pattern.finditer(code):
+            for match in pattern.finditer(owned):
                 if match[0] != "throw" or not any(start < match.start() < end for start, end in consteval):
                     report.add("banned-call", path, line_at(text, match.start()), f"{match[0]}: {why}")
 
@@ -108,6 +112,8 @@ def check_macros(path, text, report):
 
 
 def check_code(path, text, report):
+    if SKELETON in text:
+        report.add("skeleton", path, line_at(text, text.index(SKELETON)), "the skeleton is not filled in")
     code = code_only(text)
     check_names(path, code, report)
     if path.endswith("_test.cpp") or not path.startswith("src/"):

@@ -13,6 +13,7 @@ import check_layers
 import check_limits
 import coverage
 import fmt
+import new
 import runs
 import setup
 import tidy
@@ -144,6 +145,12 @@ def command_soak(arguments):
     return runs.soak(pick("soak test", arguments, runs.soak_tests()))
 
 
+def command_new(arguments):
+    if len(arguments) != 2 or arguments[0] != "device":
+        raise SystemExit("usage: ./x new device ROOM/NAME, for instance timer/hpet")
+    return new.device(arguments[1])
+
+
 def command_layers(arguments):
     return check_layers.main()
 
@@ -184,6 +191,7 @@ COMMANDS = [
     ("fuzz [TARGET [SECONDS]]", command_fuzz, "fuzz one target, or list the targets"),
     ("bench [SUITE...]", command_bench, "run benchmark suites, all by default"),
     ("soak [TEST...]", command_soak, "run the long tests of tests/soak/, all by default"),
+    ("new device ROOM/NAME", command_new, "write the skeleton of a device and of its test, as in timer/hpet"),
     ("help", command_help, "this list"),
 ]
 
