@@ -27,6 +27,9 @@ def configure(preset):
     if done.returncode:
         print(done.stdout)
         raise SystemExit(f"cmake cannot configure {preset}; `./x setup` installs what is missing")
+    commands = tree.ROOT / "compile_commands.json"  # for editors
+    if preset == "dev" and not commands.is_symlink():
+        commands.symlink_to(folder / "compile_commands.json")
 
 
 def reconfigure(preset):

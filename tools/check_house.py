@@ -95,7 +95,7 @@ def check_banned(path, text, code, report):
                 if pattern.fullmatch(match[1]):
                     report.add("banned-include", path, line_at(text, match.start(1)), f"<{match[1]}>: {why}")
     # A private constructor leaves only unique_ptr<T>(new T(...)), which is owned from birth.
-    owned = re.sub(r"\bunique_ptr<[\w:<>]+>\(new\b", lambda match: " " * len(match[0]), code)
+    owned = re.sub(r"\bunique_ptr<[\w:<>]+>\s*\w*\(new\b", lambda match: " " * len(match[0]), code)
     for folder, exempt, pattern, why in BANNED_CODE:
         if path.startswith(folder) and not (exempt and path.startswith(exempt)):
             for match in pattern.finditer(owned):

@@ -9,56 +9,58 @@ from check_limits import code_only
 
 WINDOW = 70  # tokens: about eight lines
 TOKEN = re.compile(r"[A-Za-z_]\w*|\d[\w.']*|[^\s\w]")
-KEYWORDS = set("if else for while do switch case default break continue return struct class enum const constexpr static "
-               "auto void bool true false template typename using namespace operator sizeof this public private".split())
+WORDS = ("if else for while do switch case default break continue return struct class enum const constexpr static auto void bool "
+         "true false template typename using namespace operator sizeof this public private").split()
+KEYWORDS = {word: chr(0x100 + number) for number, word in enumerate(WORDS)}
+STATEMENTS = {";", *(KEYWORDS[word] for word in ("if", "for", "while", "return", "switch"))}
 
 
-def tokens(path):
-    """[(normalised token, line)]; include lines, comments and literals are already blank."""
+def read(path):
+    """(a string with one character per token, the line of each token); comments and literals are blank already."""
     code = code_only((tree.ROOT / path).read_text())
-    line, position, result = 1, 0, []
+    line, position, kinds, lines = 1, 0, [], []
     for match in TOKEN.finditer(code):
         line += code.count("\n", position, match.start())
         position = match.start()
         word = match[0]
-        kind = word if word in KEYWORDS or not (word[0].isalnum() or word[0] == "_") else "0" if word[0].isdigit() else "a"
-        result.append((kind, line))
-    return result
+        is_word = word[0].isalnum() or word[0] == "_"
+        kinds.append(KEYWORDS[word] if word in KEYWORDS else word if not is_word else "0" if word[0].isdigit() else "a")
+        lines.append(line)
+    return "".join(kinds), lines
 
 
-def is_table(window):
-    """Rows of data repeat by nature: few keywords and no statements in the window."""
-    return sum(kind in (";", "if", "for", "while", "return", "switch") for kind in window) < 5
+def is_table(kinds):
+    """Rows of data repeat by nature: hardly a statement in them."""
+    return sum(kind in STATEMENTS for kind in kinds) < 5
+
+
+def match_length(first, start, second, other):
+    length = WINDOW
+    while first[start + length:start + length + 1] and first[start + length] == second[other + length:other + length + 1]:
+        length += 1
+    return length
 
 
 def find():
     """[(length in lines, place, other place)], the longest first; each line is reported once."""
-    files = {path: tokens(path) for path in tree.sources(".h", ".cpp")
+    files = {path: read(path) for path in tree.sources(".h", ".cpp")
              if path.startswith("src/") and not path.endswith("_test.cpp")}
     places = defaultdict(list)
-    for path, stream in files.items():
-        kinds = [kind for kind, _ in stream]
+    for path, (kinds, _) in files.items():
         for start in range(0, len(kinds) - WINDOW + 1):
-            places[hash(tuple(kinds[start:start + WINDOW]))].append((path, start))
+            places[kinds[start:start + WINDOW]].append((path, start))
     found, taken = [], set()
     for same in places.values():
         for (path, start), (other, second) in zip(same, same[1:]):
             if (path, start) in taken or (path == other and second < start + WINDOW):
                 continue
-            length = match_length(files[path], files[other], start, second, taken, path)
-            if not is_table([kind for kind, _ in files[path][start:start + length]]):
-                lines = files[path][start + length - 1][1] - files[path][start][1] + 1
-                found.append((lines, f"{path}:{files[path][start][1]}", f"{other}:{files[other][second][1]}"))
+            (kinds, lines), (other_kinds, other_lines) = files[path], files[other]
+            length = match_length(kinds, start, other_kinds, second)
+            taken |= {(path, start + i) for i in range(length)}
+            if not is_table(kinds[start:start + length]):
+                extent = lines[start + length - 1] - lines[start] + 1
+                found.append((extent, f"{path}:{lines[start]}", f"{other}:{other_lines[second]}"))
     return sorted(found, reverse=True)
-
-
-def match_length(first, second, start, other, taken, path):
-    length = 0
-    while (start + length < len(first) and other + length < len(second)
-           and first[start + length][0] == second[other + length][0]):
-        taken.add((path, start + length))
-        length += 1
-    return length
 
 
 def main():
