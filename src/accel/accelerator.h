@@ -1,14 +1,14 @@
 // Accelerator and Vcpu: what runs guest code. KVM, the JIT and the dummy implement both.
 //
-// Owner: the machine owns one Accelerator and its vCPUs. Threads: create_vcpu() and everything else
-// on the machine's thread under the machine lock, except where stated. Example:
+// Owner: the machine owns one Accelerator; a VcpuThread each vCPU. Threads: on the machine's thread
+// under the machine lock, except where stated. Example:
 //   auto accel = TRY(choose_accelerator(names, context));
-//   auto cpu = TRY(accel->create_vcpu({.index = 0, .apic_id = 0, ...}));
+//   auto cpu = TRY(VcpuThread::start(*accel, lock, {.name = "CPU 0/KVM", .vcpu = {.apic_id = 0}}));
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +41,24 @@ struct VcpuConfig {
   u64 tsc_khz = 0;                        // 0: the host's
   InterruptSource* interrupts = nullptr;  // user and split mode; null in kernel mode
   LocalApic* lapic = nullptr;             // user mode: the same object, unless there is no APIC
+  // What this CPU sees, when it differs from the machine's memory (its own LAPIC page).
+  AddressSpace* memory = nullptr;
+  // Called from any thread when an interrupt, INIT or SIPI may end a Halted vCPU's sleep (kick()
+  // does not call it); VcpuThread sets it.
+  std::function<void()> wake = {};
+};
+
+// What a debugger wants of a vCPU; everything off by default.
+struct DebugControl {
+  enum class Kind : u8 { Execute, Write, Access };
+  struct Point {
+    u64 address = 0;  // linear
+    Kind kind = Kind::Execute;
+    u8 size = 1;  // bytes: 1, 2, 4 or 8; 1 for Execute
+  };
+  bool single_step = false;
+  bool software_breakpoints = false;  // INT3 comes back as Exit::Debug
+  std::vector<Point> points = {};     // at most four
 };
 
 // Why run() came back.
@@ -58,7 +76,7 @@ class Vcpu : public CpuInterrupts {
   // Runs guest code until something above happens. On the vCPU's own thread, without the machine
   // lock: port and memory-mapped I/O are resolved inside, taking the lock themselves.
   virtual Exit run() = 0;
-  // Makes run() return soon, also a call of run() that has not begun yet. Any thread.
+  // Makes run() return Kicked soon, also a call of run() that has not begun yet. Any thread.
   virtual void kick() = 0;
   // After Exit::Failed: one or more lines for the user.
   virtual std::string failure() const { return {}; }
@@ -67,6 +85,12 @@ class Vcpu : public CpuInterrupts {
   // most once until the next run().
   virtual void get(x86::State& state) = 0;
   virtual void set(const x86::State& state) = 0;
+
+  // Same thread rule. Errc::Unsupported where the engine cannot.
+  virtual Result<void> set_debug(const DebugControl& control) {
+    if (!control.single_step && !control.software_breakpoints && control.points.empty()) return {};
+    return fail(Errc::Unsupported, "This accelerator has no guest debugging");
+  }
 };
 
 // The interrupt chips inside an accelerator, in kernel or split mode: inputs, routes and eventfds.
@@ -80,8 +104,6 @@ class KernelIrqchip : public IrqSink, public MsiSink {
   // Signals on fd raise the GSI; a level-triggered one is lowered at EOI when resample_fd is given.
   virtual Result<void> attach_irqfd(unsigned gsi, int fd, int resample_fd) = 0;
   virtual void detach_irqfd(unsigned gsi, int fd) = 0;
-  // The chips as devices, for reset and saved state.
-  virtual std::span<const std::unique_ptr<Device>> devices() = 0;
 };
 
 // One line of `info kvm` and of `-accel help`.
@@ -102,10 +124,16 @@ class Accelerator {
   // What the accelerator can offer a guest; the CPU model takes its subset.
   virtual std::vector<CpuidEntry> supported_cpuid() const = 0;
   virtual u64 tsc_khz() const = 0;
-  // Must be called on the thread that will run the vCPU.
+  // On the thread that will run the vCPU, while the creator waits (perhaps with the machine lock
+  // held: this does not take it). The vCPU is to be destroyed on that thread, too.
   virtual Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) = 0;
   // Whether vCPUs execute code at all (false for the dummy).
   virtual bool executes() const { return true; }
+  // State that the accelerator holds for the machine (in-kernel chips, clocks), as devices for
+  // reset and saved state. Grows with each vCPU.
+  virtual std::vector<Device*> devices() { return {}; }
+  // Moves the pages that guests wrote since the last call into their RamBlocks' dirty bitmaps.
+  virtual void sync_dirty() {}
 };
 
 // What an accelerator is built over.

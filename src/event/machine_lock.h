@@ -16,6 +16,7 @@
 #define MENURA_REQUIRES(lock)    __attribute__((requires_capability(lock)))
 #define MENURA_ACQUIRE(...)      __attribute__((acquire_capability(__VA_ARGS__)))
 #define MENURA_RELEASE(...)      __attribute__((release_capability(__VA_ARGS__)))
+#define MENURA_NO_LOCK_ANALYSIS  __attribute__((no_thread_safety_analysis))
 #else
 #define MENURA_CAPABILITY(name)
 #define MENURA_SCOPED_CAPABILITY
@@ -23,6 +24,7 @@
 #define MENURA_REQUIRES(lock)
 #define MENURA_ACQUIRE(...)
 #define MENURA_RELEASE(...)
+#define MENURA_NO_LOCK_ANALYSIS
 #endif
 
 namespace menura {
@@ -49,6 +51,24 @@ class MENURA_CAPABILITY("machine lock") MachineLock {
 
    private:
     MachineLock& lock_;
+  };
+
+  // Lets go of the lock while it lives, if the calling thread holds it: around waits for threads
+  // that may need it. What the lock guards may have changed afterwards.
+  class Yield {
+   public:
+    explicit Yield(MachineLock& lock) MENURA_NO_LOCK_ANALYSIS : lock_(lock), held_(lock.held()) {
+      if (held_) lock_.unlock();
+    }
+    ~Yield() MENURA_NO_LOCK_ANALYSIS {
+      if (held_) lock_.lock();
+    }
+    Yield(const Yield&) = delete;
+    Yield& operator=(const Yield&) = delete;
+
+   private:
+    MachineLock& lock_;
+    const bool held_;
   };
 
  private:

@@ -151,6 +151,15 @@ struct VectorRegister {  // YMM; the low half is XMM
   bool operator==(const VectorRegister&) const = default;
 };
 
+// AVX-512: the registers beyond the YMM ones (XSAVE components 5, 6 and 7).
+struct Avx512State {
+  std::array<u64, 8> opmask{};
+  std::array<VectorRegister, kVectorCount> zmm_high{};  // bits 511:256 of ZMM0-ZMM15
+  std::array<std::array<u64, 8>, 16> zmm16{};           // ZMM16-ZMM31
+  void describe(StateVisitor& v);
+  bool operator==(const Avx512State&) const = default;
+};
+
 // An event on its way into the guest.
 struct PendingEvent {
   bool valid = false;
@@ -198,6 +207,7 @@ struct State {
   X87State x87;
   u32 mxcsr = 0x1f80;
   std::array<VectorRegister, kVectorCount> vec{};
+  Avx512State avx512;
   u32 pkru = 0;
 
   // MSRs that are not shadowed above.
@@ -220,13 +230,15 @@ struct State {
   PendingEvent event;
   bool interrupt_shadow = false;  // after STI or a load of SS
   bool nmi_pending = false;
+  bool nmi_injected = false;  // its delivery had begun (blocked already) and must be finished
   bool nmi_blocked = false;
   bool smi_pending = false;
   bool in_smm = false;
   Activity activity = Activity::Running;
   u8 sipi_vector = 0;
 
-  // Everything but MTRRs, MCE banks and TSC survives INIT as the SDM's table 10-1 says.
+  // As the SDM's table 10-1 says; INIT leaves the FPU, vector registers, MTRRs, machine checks, TSC
+  // and most MSRs alone. EFER follows the APM's table 14-1 (0 after either).
   enum class ResetCause { PowerOn, Init };
   // cpu_signature is CPUID.1:EAX, found in EDX after reset. The bootstrap processor runs, the
   // others wait for SIPI.
