@@ -41,8 +41,6 @@ struct VcpuConfig {
   u64 tsc_khz = 0;                        // 0: the host's
   InterruptSource* interrupts = nullptr;  // user and split mode; null in kernel mode
   LocalApic* lapic = nullptr;             // user mode: the same object, unless there is no APIC
-  // What this CPU sees, when it differs from the machine's memory (its own LAPIC page).
-  AddressSpace* memory = nullptr;
   // Called from any thread when an interrupt, INIT or SIPI may end a Halted vCPU's sleep (kick()
   // does not call it); VcpuThread sets it.
   std::function<void()> wake = {};
