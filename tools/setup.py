@@ -36,6 +36,7 @@ PACKAGES = {
     "ovmf": "UEFI firmware of the PC",
     "ipxe-qemu": "boot ROMs of network cards",
     "acpica-tools": "iasl: judges our ACPI tables",
+    "dmidecode": "judges our SMBIOS tables",
     "grub-pc-bin": "boot loader of test disks",
     "grub-common": "grub-mkimage for test disks",
     "xorriso": "makes test CDs",

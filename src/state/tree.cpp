@@ -206,50 +206,6 @@ void compare_nodes(const StateTree& left, const StateTree& right, const std::str
     if (!left.find(child.name)) out.push_back({prefix + child.name, "(absent)", value_text(child)});
 }
 
-void json_string(std::string_view text, std::string& out) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\')
-      out.append(1, '\\').append(1, c);
-    else if (static_cast<unsigned char>(c) < 0x20)
-      out += format("\\u{:04x}", static_cast<unsigned>(c));
-    else
-      out += c;
-  }
-  out += '"';
-}
-
-void json_node(const StateTree& node, std::string& out) {
-  switch (node.kind) {
-    case StateTree::Kind::Integer:
-      out += node.is_signed ? format("{}", static_cast<i64>(node.integer))
-                            : format("{}", node.integer);
-      return;
-    case StateTree::Kind::Boolean: out += node.integer ? "true" : "false"; return;
-    case StateTree::Kind::Text: json_string(node.text, out); return;
-    case StateTree::Kind::Bytes:
-      out += '"';
-      for (const std::byte b : node.bytes) out += format("{:02x}", static_cast<unsigned>(b));
-      out += '"';
-      return;
-    case StateTree::Kind::Struct:
-    case StateTree::Kind::List: break;
-  }
-  const bool list = node.kind == StateTree::Kind::List;
-  out += list ? '[' : '{';
-  bool first = true;
-  for (const StateTree& child : node.children) {
-    if (!first) out += ',';
-    first = false;
-    if (!list) {
-      json_string(child.name, out);
-      out += ':';
-    }
-    json_node(child, out);
-  }
-  out += list ? ']' : '}';
-}
-
 }  // namespace
 
 std::string print_tree(const StateTree& tree) {
@@ -264,10 +220,29 @@ std::vector<StateDifference> compare(const StateTree& left, const StateTree& rig
   return differences;
 }
 
-std::string to_json(const StateTree& tree) {
-  std::string out;
-  json_node(tree, out);
-  return out;
+Value to_value(const StateTree& tree) {
+  switch (tree.kind) {
+    case StateTree::Kind::Integer:
+      return tree.is_signed ? Value(static_cast<i64>(tree.integer)) : Value(tree.integer);
+    case StateTree::Kind::Boolean: return tree.integer != 0;
+    case StateTree::Kind::Text: return tree.text;
+    case StateTree::Kind::Bytes: {
+      std::string digits;
+      for (const std::byte b : tree.bytes) digits += format("{:02x}", static_cast<unsigned>(b));
+      return digits;
+    }
+    case StateTree::Kind::List: {
+      Value::List list;
+      for (const StateTree& child : tree.children) list.push_back(to_value(child));
+      return list;
+    }
+    case StateTree::Kind::Struct: break;
+  }
+  Value::Object object;
+  for (const StateTree& child : tree.children) object.emplace_back(child.name, to_value(child));
+  return object;
 }
+
+std::string to_json(const StateTree& tree) { return to_json(to_value(tree)); }
 
 }  // namespace menura

@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "state/value.h"
 #include "state/visitor.h"
 
 namespace menura {
@@ -110,7 +111,8 @@ std::vector<StateDifference> compare(const StateTree& left, const StateTree& rig
 // One line a value, indented: for people.
 std::string print_tree(const StateTree& tree);
 
-// JSON text of the values; byte strings in hexadecimal.
+// The values alone, for JSON; byte strings in hexadecimal.
+Value to_value(const StateTree& tree);
 std::string to_json(const StateTree& tree);
 
 // The binary stream: magic, version, length, tree, CRC-32C. from_stream checks all of it and limits

@@ -1,0 +1,67 @@
+// The ACPI tables of a PC, as blobs with the links between them, ready for firmware (the table
+// loader's script) or for a place in memory of our own (direct kernel start).
+//
+// Owner: machine/tables. Threads: pure functions. Source: ACPI 6.4 chapter 5; the loader's commands
+// from the public fw_cfg documentation. Example:
+//   AcpiTables tables = build_pc_acpi(config);
+//   fw_cfg.add_file("etc/acpi/tables", tables.tables); ...
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace menura {
+
+struct AcpiNumaNode {
+  u64 memory_base = 0;
+  u64 memory_size = 0;
+  u32 node = 0;
+};
+
+struct AcpiConfig {
+  std::vector<u32> apic_ids = {};   // of the CPUs present, in order of their index
+  std::vector<u32> cpu_nodes = {};  // NUMA node per CPU; empty: no SRAT
+  std::vector<AcpiNumaNode> memory_nodes = {};
+  std::vector<std::vector<u8>> distances = {};  // SLIT; empty: none
+  bool hpet = true;
+  bool smm = true;  // SMI_CMD switches ACPI on
+  u16 pm_base = 0x600;
+  u64 pci_hole_start = 0xe000'0000;  // 32-bit window, up to the IOAPIC
+  u64 pci_hole_end = 0xfebf'ffff;
+  u64 pci_hole64_start = 0;  // 0: no 64-bit window
+  u64 pci_hole64_size = 0;
+  bool has_s3 = true;
+  bool has_s4 = true;
+  std::string oem_id = "MENURA";          // 6 characters
+  std::string oem_table_id = "MENURAPC";  // 8 characters
+};
+
+struct AcpiTables {
+  std::vector<std::byte> rsdp;    // "etc/acpi/rsdp"
+  std::vector<std::byte> tables;  // "etc/acpi/tables": FACS first, then the rest
+  std::vector<std::byte> loader;  // "etc/table-loader": commands of 128 bytes
+  // The same links for those who place the tables themselves.
+  struct Pointer {
+    bool in_rsdp = false;
+    u32 offset = 0;
+    u8 size = 4;  // bytes; the place holds the target's offset in `tables`
+  };
+  struct Checksum {
+    bool in_rsdp = false;
+    u32 offset = 0;  // of the checksum byte
+    u32 start = 0;
+    u32 length = 0;
+  };
+  std::vector<Pointer> pointers;
+  std::vector<Checksum> checksums;
+
+  // Fills in pointers and checksums for tables at tables_address (16-byte aligned).
+  void place(u64 tables_address);
+};
+
+AcpiTables build_pc_acpi(const AcpiConfig& config);
+
+}  // namespace menura
