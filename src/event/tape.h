@@ -40,7 +40,7 @@ class LiveTape final : public Tape {
 
 // A Tape whose clock moves only by hand and whose randomness is a fixed sequence: for qtest and
 // tests, so that every run is the same.
-class ScriptedTape final : public Tape {
+class ScriptedTape : public Tape {
  public:
   explicit ScriptedTape(u64 seed = 1) : random_state_(seed ? seed : 1) {}
   i64 host_clock_ns() override { return now_ns_; }

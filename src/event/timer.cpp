@@ -1,7 +1,5 @@
 #include "event/timer.h"
 
-#include <vector>
-
 #include "base/check.h"
 
 namespace menura {
@@ -11,6 +9,7 @@ TimerQueue::~TimerQueue() { ensure(armed_.empty(), "timers outlive their queue")
 i64 TimerQueue::next_deadline() const { return armed_.empty() ? kNever : armed_.begin()->deadline; }
 
 size_t TimerQueue::run_expired() {
+  ensure(!running_, "run_expired() is not called by a timer");
   const i64 now = clock_.now_ns();
   const u64 first_new_sequence = next_sequence_;
   size_t ran = 0;
@@ -23,11 +22,25 @@ size_t TimerQueue::run_expired() {
     Timer* timer = it->timer;
     armed_.erase(it);
     timer->deadline_ = kNever;
-    timer->expired_();
+    run(*timer);
     ran++;
     it = armed_.begin();  // the callback may have changed anything
   }
   return ran;
+}
+
+// The closure stands on our stack while it runs, because it may destroy its timer.
+void TimerQueue::run(Timer& timer) {
+  running_ = &timer;
+  std::function<void()> expired = std::move(timer.expired_);
+  expired();
+  if (running_ == &timer) timer.expired_ = std::move(expired);
+  running_ = nullptr;
+}
+
+Timer::~Timer() {
+  cancel();
+  if (queue_.running_ == this) queue_.running_ = nullptr;
 }
 
 void Timer::arm(i64 deadline_ns) {

@@ -30,7 +30,8 @@ class TimerQueue {
   // kNever when no timer is armed.
   i64 next_deadline() const;
   // Runs every timer whose deadline has come; timers armed by the callbacks wait for the next call,
-  // so a timer that re-arms itself in the past cannot hang us. Returns how many ran.
+  // so a timer that re-arms itself in the past cannot hang us. Returns how many ran. Not to be
+  // called by a callback.
   size_t run_expired();
   // Called (under the machine lock) whenever the next deadline moves earlier: wakes the loop.
   void on_earlier(std::function<void()> notify) { on_earlier_ = std::move(notify); }
@@ -46,8 +47,11 @@ class TimerQueue {
     }
   };
 
+  void run(Timer& timer);
+
   const Clock& clock_;
   std::set<Entry> armed_;
+  Timer* running_ = nullptr;  // whose callback is on the stack; null if that destroyed it
   u64 next_sequence_ = 0;
   std::function<void()> on_earlier_;
 };
@@ -56,7 +60,7 @@ class Timer {
  public:
   Timer(TimerQueue& queue, std::function<void()> expired)
       : queue_(queue), expired_(std::move(expired)) {}
-  ~Timer() { cancel(); }
+  ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
