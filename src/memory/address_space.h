@@ -70,14 +70,24 @@ class AddressSpace {
   friend class Transaction;
   void mark_changed();
   void publish();
+  void publish_one();
+  AccessStatus load_from(const FlatRange& range, GuestAddr addr, unsigned size, u64& value);
+  AccessStatus store_to(const FlatView& view, const FlatRange& range, GuestAddr addr, unsigned size,
+                        u64 value);
 
+  // Configuration
   std::string name_;
+  // Wiring
   Region& root_;
+  // State
   mutable std::mutex view_mutex_;
   View view_;
   std::atomic<u64> generation_{0};
   unsigned open_transactions_ = 0;
   bool changed_ = false;
+  bool publishing_ = false;
+  bool draining_ = false;
+  void drain();
   std::vector<MemoryListener*> listeners_;
   std::function<void()> drain_;
 };

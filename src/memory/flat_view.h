@@ -45,10 +45,16 @@ class FlatView {
  public:
   // The range that holds addr, or null where nothing answers.
   const FlatRange* find(GuestAddr addr) const;
+  // The first range that holds addr or lies above it, or null.
+  const FlatRange* find_from(GuestAddr addr) const;
   std::span<const FlatRange> ranges() const { return ranges_; }
+  // In order of address; of those at one address, the first that matches a write wins.
   std::span<const FlatIoEvent> io_events() const { return io_events_; }
+  std::span<const FlatIoEvent> io_events_at(GuestAddr addr) const;
   std::span<const FlatCoalesced> coalesced() const { return coalesced_; }
   u64 generation() const { return generation_; }
+  // Everything but the generation is equal.
+  bool same_map(const FlatView& other) const;
 
  private:
   friend class FlatViewBuilder;

@@ -7,7 +7,7 @@
 
 #include <array>
 #include <atomic>
-#include <cstring>
+#include <concepts>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,7 +31,7 @@ struct RamConfig {
   std::string name = "ram";
   u64 size = 0;              // bytes; rounded up to the page size of the backing
   std::string path = {};     // a file or a directory (-mem-path); empty: anonymous memfd
-  bool share = true;         // MAP_SHARED, or a private copy-on-write mapping of the file
+  bool share = true;         // of a file: MAP_SHARED, or a private copy-on-write mapping
   bool preallocate = false;  // touch every page now; a host without the memory is an error now
   HugePages huge = HugePages::None;
   u64 huge_page_size = 0;  // 0: the host's default
@@ -53,15 +53,22 @@ class RamBlock {
   std::byte* host() const { return host_; }
 
   // offset + sizeof(T) <= size() is the caller's duty (ensure). Aligned ones are single accesses.
-  template <class T>
+  template <std::integral T>
   T load(u64 offset) const {
     check(offset, sizeof(T));
-    return load_raw<T>(host_ + offset);
+    const std::byte* from = host_ + offset;
+    if (offset % sizeof(T) == 0)
+      return __atomic_load_n(reinterpret_cast<const T*>(from), __ATOMIC_RELAXED);
+    return load_raw<T>(from);
   }
-  template <class T>
+  template <std::integral T>
   void store(u64 offset, T value) {
     check(offset, sizeof(T));
-    store_raw(host_ + offset, value);
+    std::byte* to = host_ + offset;
+    if (offset % sizeof(T) == 0)
+      __atomic_store_n(reinterpret_cast<T*>(to), value, __ATOMIC_RELAXED);
+    else
+      store_raw(to, value);
     mark_dirty(offset, sizeof(T));
   }
   void read(u64 offset, Bytes to) const;
@@ -70,8 +77,13 @@ class RamBlock {
 
   // A client's bitmap exists while it is enabled; all pages begin clean.
   void track_dirty(DirtyClient client, bool on);
-  bool tracks_dirty(DirtyClient client) const;
-  void mark_dirty(u64 offset, u64 length);
+  bool tracks_dirty(DirtyClient client) const {
+    return (tracked_.load(std::memory_order_acquire) >> static_cast<unsigned>(client)) & 1;
+  }
+  void mark_dirty(u64 offset, u64 length) {
+    if (tracked_.load(std::memory_order_acquire) != 0) [[unlikely]]
+      mark_tracked(offset, length);
+  }
   // Returns the pages written since the last call in [offset, offset+length), one bit a page from
   // offset's page on, and clears them.
   std::vector<u64> take_dirty(DirtyClient client, u64 offset, u64 length);
@@ -82,13 +94,15 @@ class RamBlock {
   void check(u64 offset, u64 length) const {
     ensure(offset <= size_ && length <= size_ - offset, "access inside the RAM block");
   }
+  void mark_tracked(u64 offset, u64 length);
 
   RamConfig config_;
   UniqueFd fd_;
   std::byte* host_;
   u64 size_;
-  std::array<std::vector<std::atomic<u64>>, kDirtyClients> dirty_;
-  std::array<std::atomic<bool>, kDirtyClients> tracked_{};
+  // Made when first tracked, and kept: other threads may still be marking after the end of it.
+  std::array<std::unique_ptr<std::atomic<u64>[]>, kDirtyClients> dirty_;
+  std::atomic<u8> tracked_{0};  // a bit per client; set after its bitmap stands
 };
 
 }  // namespace menura

@@ -1,8 +1,9 @@
 // Region: a node of the memory map: a container, RAM, ROM, device registers, or an alias of part of
 // another region. Regions overlap by priority, as decoders on a bus do.
 //
-// Owner: the device or board that declares it (a member; not movable). Threads: changed under the
-// machine lock only. Every change reaches the address spaces above it at once, or at the end of
+// Owner: the device or board that declares it (a member; not movable). A region that dies leaves
+// its container by itself; aliases and address spaces of it must die before it. Threads: changed
+// under the machine lock only. Every change reaches the address spaces above it at once, or at the end of
 // their open Transaction. Example:
 //   Region ports_ = Region::mmio("pit", 4, *this);      // in a device
 //   io_root.map(0x40, pit.ports());                      // on the board
@@ -25,6 +26,8 @@ class Region {
   enum class Kind : u8 { Container, Ram, Rom, RomDevice, Mmio, Alias };
   // A size that means 2^64.
   static constexpr u64 kWholeSpace = 0;
+  // Containers and aliases nest no deeper than this (our bug otherwise).
+  static constexpr unsigned kMaxDepth = 1024;
 
   static Region container(std::string name, u64 size);
   static Region ram(std::string name, std::shared_ptr<RamBlock> block);
@@ -50,7 +53,8 @@ class Region {
   void set_enabled(bool enabled);
   void set_address(u64 at);  // moves a mapped region inside its container
   void set_alias_offset(u64 offset);
-  void set_readonly(bool readonly);               // RAM and aliases: writes below are dropped (PAM)
+  // RAM, containers and aliases: writes below are dropped (PAM), except to ROM devices' handlers.
+  void set_readonly(bool readonly);
   void set_direct_reads(bool on);                 // RomDevice
   void track_dirty(DirtyClient client, bool on);  // RAM
 
@@ -87,10 +91,21 @@ class Region {
   bool direct_reads() const { return direct_reads_; }
   const std::vector<Region*>& children() const { return children_; }  // highest priority first
   const std::vector<IoEvent>& io_events() const { return io_events_; }
+  struct Coalesced {
+    u64 offset;
+    u64 size;
+  };
+  const std::vector<Coalesced>& coalesced() const { return coalesced_; }
+  // A bit per DirtyClient.
+  u8 dirty_clients() const { return dirty_clients_; }
 
  private:
   friend class AddressSpace;
-  Region(Kind kind, std::string name, u64 last);
+  struct Parts;
+  Region(std::string name, Parts parts);
+  void place(Region& child);
+  // This region and all that show it: containers and aliases, up to the roots.
+  std::vector<const Region*> ancestry() const;
   void changed();  // tells the address spaces above
 
   std::string name_;
@@ -112,11 +127,8 @@ class Region {
   Region* target_ = nullptr;
   u64 alias_offset_ = 0;
   std::vector<IoEvent> io_events_;
-  struct Coalesced {
-    u64 offset;
-    u64 size;
-  };
   std::vector<Coalesced> coalesced_;
+  u8 dirty_clients_ = 0;
 };
 
 }  // namespace menura
