@@ -1,0 +1,158 @@
+// MachineConfig: everything a user can say about a machine, in the shape of QEMU's options. The
+// command line, the monitor and a JSON file fill the same struct.
+//
+// Owner: the program; consumed by Machine::build(). Threads: a value. Every member that users name
+// is a property (state/properties.h), so help and errors derive from here. Example:
+//   MachineConfig config;  config.memory.size = {512 * MiB};  auto m = TRY(Machine::build(config));
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "state/properties.h"
+
+namespace menura {
+
+enum class OnOffAuto : u8 { Off, On, Auto };
+std::span<const std::string_view> enum_names(OnOffAuto);
+
+enum class IrqchipChoice : u8 { Off, On, Split, Auto };
+std::span<const std::string_view> enum_names(IrqchipChoice);
+
+// -machine
+struct MachineOptions {
+  std::string type = "pc";
+  std::string accel;  // "kvm:tcg": tried in this order, when no -accel is given
+  IrqchipChoice kernel_irqchip = IrqchipChoice::Auto;
+  OnOffAuto hpet = OnOffAuto::On;
+  bool acpi = true;
+  std::optional<Size> max_ram_below_4g;
+  std::string memory_backend;
+  bool dump_guest_core = true;
+  void describe(PropertyVisitor& p);
+};
+
+// -m
+struct MemoryOptions {
+  Size size{128 * MiB};
+  // -mem-path and -mem-prealloc
+  std::string path;
+  bool preallocate = false;
+  bool share = false;
+  void describe(PropertyVisitor& p);
+};
+
+// -smp; zero: not given.
+struct SmpOptions {
+  u32 cpus = 0;
+  u32 maxcpus = 0;
+  u32 sockets = 0;
+  u32 dies = 0;
+  u32 cores = 0;
+  u32 threads = 0;
+  void describe(PropertyVisitor& p);
+};
+
+// What -smp comes to.
+struct Topology {
+  u32 cpus = 1;      // present at start
+  u32 max_cpus = 1;  // sockets * dies * cores * threads
+  u32 sockets = 1;
+  u32 dies = 1;
+  u32 cores = 1;
+  u32 threads = 1;
+
+  // Bits of the APIC ID below each level (Intel SDM vol. 3 §9.9.1): each field is as wide as its
+  // count needs.
+  u32 apic_id(u32 cpu_index) const;
+  bool operator==(const Topology&) const = default;
+};
+
+// Fills in what was not said: first sockets, then cores, then threads are given the rest. Errors
+// show the arithmetic.
+Result<Topology> resolve_topology(const SmpOptions& options, u32 machine_limit);
+
+// -rtc
+struct RtcOptions {
+  enum class Clock : u8 { Host, Rt, Vm };
+  std::string base = "utc";  // utc, localtime, or a date: 2026-11-23T12:00:00
+  Clock clock = Clock::Host;
+  enum class DriftFix : u8 { None, Slew };
+  DriftFix driftfix = DriftFix::None;
+  void describe(PropertyVisitor& p);
+};
+std::span<const std::string_view> enum_names(RtcOptions::Clock);
+std::span<const std::string_view> enum_names(RtcOptions::DriftFix);
+
+// -boot
+struct BootOptions {
+  std::string order;  // letters: a b floppies, c disk, d CD, n network
+  std::string once;
+  bool menu = false;
+  std::optional<u32> splash_time_ms;
+  std::optional<i32> reboot_timeout_ms;
+  bool strict = false;
+  void describe(PropertyVisitor& p);
+};
+
+// -drive, -hda, -cdrom
+struct DriveOptions {
+  enum class Interface : u8 { Ide, None };
+  enum class Media : u8 { Disk, Cdrom };
+  std::string file;
+  std::string id;
+  Interface interface = Interface::Ide;
+  Media media = Media::Disk;
+  std::optional<u32> index;  // ide: 0 to 3
+  std::string format = "raw";
+  bool readonly = false;
+  std::string serial;
+  void describe(PropertyVisitor& p);
+};
+std::span<const std::string_view> enum_names(DriveOptions::Interface);
+std::span<const std::string_view> enum_names(DriveOptions::Media);
+
+// A choice with its own options, read by whoever implements it: -accel, -device, -chardev.
+struct NamedOptions {
+  std::string name;  // "kvm", "isa-serial", "socket"
+  std::string id;
+  Value options = Value::object();  // without name and id
+};
+
+struct FirmwareOptions {
+  std::string bios;  // a file name, searched among the firmware folders, or a path
+  std::string kernel;
+  std::string initrd;
+  std::string append;
+};
+
+struct MachineConfig {
+  std::string name;  // -name guest=
+  std::array<u8, 16> uuid{};
+  MachineOptions machine;
+  std::vector<NamedOptions> accelerators;  // in order of preference; empty: machine.accel, or all
+  std::string cpu;                         // "qemu64,+aes"; empty: the machine's default
+  MemoryOptions memory;
+  SmpOptions smp;
+  RtcOptions rtc;
+  BootOptions boot;
+  FirmwareOptions firmware;
+  std::vector<DriveOptions> drives;
+  std::vector<NamedOptions> chardevs;
+  std::vector<NamedOptions> devices;
+  std::vector<std::string> serials;   // chardev ids, "" for none: the board's ports in order
+  std::string debugcon;               // chardev id for port 402h
+  std::vector<NamedOptions> globals;  // name: driver; options: defaults of its properties
+  bool start_paused = false;          // -S
+  bool no_reboot = false;
+  bool no_shutdown = false;
+  bool no_defaults = false;
+};
+
+// The places where distributions keep firmware, in the order searched.
+Result<std::string> find_firmware(const std::string& name);
+
+}  // namespace menura
