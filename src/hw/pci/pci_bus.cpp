@@ -19,16 +19,16 @@ PciBus::~PciBus() {
   for (PciFunction* function : functions()) function->bus_ = nullptr;
 }
 
-const PciBus* PciBus::root() const {
+const PciRootWiring* PciBus::wiring() const {
   const PciBus* bus = this;
   while (bus && bus->bridge_) bus = bus->bridge_->bus();
-  return bus;
+  return bus ? &*bus->wiring_ : nullptr;
 }
 
 u8 PciBus::number() const { return bridge_ ? bridge_->config().get8(pci::kSecondaryBus) : 0; }
 
 Result<void> PciBus::add(PciFunction& function, u8 devfn) {
-  ensure(!function.bus_ && root(), "a function is on one bus, below plugged bridges");
+  ensure(!function.bus_ && wiring(), "a function is on one bus, below plugged bridges");
   if (functions_[devfn])
     return fail(Errc::Exists, "Plugging {} into {} at {:02x}.{}: {} is there", function.id(), name_,
                 devfn >> 3, devfn & 7, functions_[devfn]->id());
@@ -42,22 +42,14 @@ Result<void> PciBus::add(PciFunction& function, u8 devfn) {
 }
 
 void PciBus::remove(PciFunction& function) {
-  ensure(function.bus_ == this, "only the bus that holds a function removes it");
   if (PciBus* behind = function.secondary_bus())
     for (PciFunction* below : behind->functions()) behind->remove(*below);
-  if (function.intx_driven_) {
-    function.intx_driven_ = false;
-    const unsigned pin = static_cast<unsigned>(function.interrupt_pin()) - 1;
-    pull(root_pin(function.slot(), pin), false, true);
-  }
-  {
-    const PciRootWiring& wiring = *root()->wiring_;
-    Transaction transaction({&wiring.memory, &wiring.io});
-    for (PciBar& bar : function.bars_) {
-      if (bar.mapped) (bar.kind == BarKind::Io ? io_ : memory_).unmap(*bar.region);
-      bar.mapped.reset();
-    }
-  }
+  function.reset(ResetKind::PowerOn);
+  detach(function);
+}
+
+void PciBus::detach(PciFunction& function) {
+  ensure(function.bus_ == this, "only the bus that holds a function lets it go");
   functions_[function.devfn_] = nullptr;
   function.bus_ = nullptr;
   show_multifunction(function.slot());
@@ -119,7 +111,7 @@ void PciBus::reset(ResetKind kind) {
 unsigned PciBus::root_pin(unsigned slot, unsigned pin) const {
   const PciBus* bus = this;
   while (bus->bridge_) {
-    pin = (slot + pin) % kPins;
+    pin = (slot + pin) % kPins;  // PCI-to-PCI Bridge Architecture 1.2 table 9-1
     slot = bus->bridge_->slot();
     bus = bus->bridge_->bus();
   }

@@ -28,6 +28,8 @@ struct PciAddress {
   u8 devfn = 0;
 };
 
+enum class PciSpace : u8 { Memory, Io };
+
 // What a root bus is connected to.
 struct PciRootWiring {
   AddressSpace& memory;  // as bus masters see it
@@ -47,6 +49,8 @@ class PciBus {
   static constexpr unsigned kSlots = 32;
   static constexpr unsigned kFunctions = 8;
   static constexpr unsigned kPins = 4;
+  // BARs and windows lie over whatever else the board puts into the same container.
+  static constexpr int kPriority = 1;
 
   PciBus(std::string name, const PciRootWiring& wiring);
   // Behind a bridge: BARs appear in the bridge's containers, which it opens through its windows.
@@ -61,13 +65,16 @@ class PciBus {
 
   const std::string& name() const { return name_; }
   PciFunction* bridge() const { return bridge_; }  // null on the root bus
-  // Null while a bridge on the way is not plugged.
-  const PciBus* root() const;
+  // What the root is connected to; null while a bridge on the way is not plugged.
+  const PciRootWiring* wiring() const;
+  // Where this bus's BARs and windows appear.
+  Region& space(PciSpace space) const { return space == PciSpace::Io ? io_ : memory_; }
   u8 number() const;  // 0 on the root bus, else what the bridge's register says
 
   // Plugs a function, with a bridge above already plugged. Exists when the place is taken. Function 0 of a slot shows the multifunction
   // bit as soon as another function of its slot is there.
   Result<void> add(PciFunction& function, u8 devfn);
+  // Unplugs a function and, behind a bridge, all that hangs there. It loses its state with its power.
   void remove(PciFunction& function);
   // The first free slot from `first` on; NoSpace when the bus is full.
   Result<unsigned> free_slot(unsigned first = 1) const;
@@ -93,8 +100,8 @@ class PciBus {
 
  private:
   friend class PciFunction;
-  friend class PciCapability;
 
+  void detach(PciFunction& function);
   // Counts a function's pull on a root pin in or out; the sink hears of it unless after a load.
   void pull(unsigned root_pin, bool asserted, bool tell);
   bool masters_upstream() const;

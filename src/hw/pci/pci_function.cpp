@@ -17,9 +17,6 @@ TRACE_EVENT(kIntx, "pci.intx", "{} root pin {} level {}");
 constexpr u16 kCommandWritable = pci::kCommandIo | pci::kCommandMemory | pci::kCommandBusMaster |
                                  pci::kCommandParity | pci::kCommandSerr | pci::kCommandIntxDisable;
 
-// BARs lie over whatever else the board puts into the same container.
-constexpr int kBarPriority = 1;
-
 bool is_64bit(BarKind kind) {
   return kind == BarKind::Memory64 || kind == BarKind::Memory64Prefetchable;
 }
@@ -90,9 +87,11 @@ PciFunction::PciFunction(std::string id, const PciIdentity& identity, Device* pa
 }
 
 PciFunction::~PciFunction() {
-  // The derived chip's regions are gone already, and took themselves off the map.
-  for (PciBar& bar : bars_) bar = {};
-  if (bus_) bus_->remove(*this);
+  if (!bus_) return;
+  // The derived chip is gone already; its regions took themselves off the map.
+  intx_ = false;
+  update_intx(Edge::Drive);
+  bus_->detach(*this);
 }
 
 Result<void> PciFunction::add_bar(unsigned index, BarKind kind, Region& region) {
@@ -206,21 +205,22 @@ std::optional<u64> PciFunction::decoded_address(const PciBar& bar) const {
 }
 
 void PciFunction::update_bars() {
-  const PciBus* root = bus_ ? bus_->root() : nullptr;
-  if (!root) return;
+  const PciRootWiring* wiring = bus_ ? bus_->wiring() : nullptr;
+  if (!wiring) return;
   std::optional<Transaction> transaction;
   for (unsigned i = 0; i < kBars; i++) {
     PciBar& bar = bars_[i];
     const std::optional<u64> wanted = decoded_address(bar);
     if (wanted == bar.mapped) continue;
-    if (!transaction) transaction.emplace({&root->wiring_->memory, &root->wiring_->io});
-    Region& space = bar.kind == BarKind::Io ? bus_->io_ : bus_->memory_;
+    if (!transaction)
+      transaction.emplace(std::initializer_list<AddressSpace*>{&wiring->memory, &wiring->io});
+    Region& space = bus_->space(bar.kind == BarKind::Io ? PciSpace::Io : PciSpace::Memory);
     if (bar.mapped) {
       space.unmap(*bar.region);
       trace(kBarUnmapped, id(), i);
     }
     if (wanted) {
-      space.map(*wanted, *bar.region, kBarPriority);
+      space.map(*wanted, *bar.region, PciBus::kPriority);
       trace(kBarMapped, id(), i, bar.size, *wanted);
     }
     bar.mapped = wanted;
@@ -239,7 +239,7 @@ void PciFunction::update_intx(Edge edge) {
   const IntxPin pin = interrupt_pin();
   const bool wanted =
       intx_ && !disabled && pin != IntxPin::None && !uses_messages() && !in_power_down();
-  if (wanted == intx_driven_ || !bus_ || !bus_->root()) return;
+  if (wanted == intx_driven_ || !bus_ || !bus_->wiring()) return;
   intx_driven_ = wanted;
   const unsigned root_pin = bus_->root_pin(slot(), static_cast<unsigned>(pin) - 1);
   trace(kIntx, id(), root_pin, wanted);
@@ -265,12 +265,12 @@ bool PciFunction::bus_master() const {
 
 AccessStatus PciFunction::dma_read(GuestAddr addr, Bytes to) const {
   if (!bus_master()) return AccessStatus::Refused;
-  return bus_->root()->wiring_->memory.dma_read(addr, to);
+  return bus_->wiring()->memory.dma_read(addr, to);
 }
 
 AccessStatus PciFunction::dma_write(GuestAddr addr, ConstBytes from) {
   if (!bus_master()) return AccessStatus::Refused;
-  return bus_->root()->wiring_->memory.dma_write(addr, from);
+  return bus_->wiring()->memory.dma_write(addr, from);
 }
 
 PciCapability::PciCapability(PciFunction& function, u8 id, unsigned size)
@@ -282,7 +282,7 @@ PciCapability::~PciCapability() { std::erase(function_.capabilities_, this); }
 
 IrqStatus PciCapability::send(const MsiMessage& message) {
   if (!function_.bus_master()) return IrqStatus::Ignored;
-  MsiSink* sink = function_.bus_->root()->wiring_->msi;
+  MsiSink* sink = function_.bus_->wiring()->msi;
   return sink ? sink->send_msi(message) : IrqStatus::Ignored;
 }
 
