@@ -35,8 +35,7 @@ enum class Feature : u8 {
   Sse4a,
   Sep,
   Syscall,
-  LongMode,
-  LahfLm,
+  LahfLm,  // LAHF and SAHF in 64-bit mode
   Popcnt,
   Lzcnt,
   Bmi1,
@@ -61,7 +60,6 @@ enum class Feature : u8 {
   Xsave,
   Xsaveopt,
   Xsavec,
-  Xgetbv1,  // XGETBV with ECX=1; checked by the emitter
   Xsaves,
   Fsgsbase,
   Invpcid,

@@ -22,7 +22,6 @@ unsigned bytes(const Insn& insn, Size size) {
     case Size::Z: return std::min(operand, 4u);
     case Size::Y: return wide ? 8 : 4;
     case Size::Native: return wide ? 8 : 4;
-    case Size::Address: return insn.address_size;
     case Size::Far: return std::min(operand, 4u) + 2;
     case Size::Pair: return 2 * operand;
     case Size::Desc: return wide ? 10 : 6;

@@ -38,27 +38,26 @@ enum class RegClass : u8 { None, Gpr, Segment, Control, Debug, X87, Mmx, Vector 
 
 // Sizes as the manuals' second letters give them. "Operand size" is Insn::operand_size.
 enum class Size : u8 {
-  None,     // an address only, or a size known at run time (XSAVE)
-  B,        // 1
-  W,        // 2
-  D,        // 4
-  Q,        // 8
-  T,        // 10
-  Dq,       // 16
-  Qq,       // 32
-  V,        // operand size
-  Z,        // operand size, at most 4
-  Y,        // 8 with W in 64-bit mode, else 4
-  Native,   // 8 in 64-bit mode, else 4
-  Address,  // address size
-  Far,      // operand size, at most 4, plus a selector
-  Pair,     // twice the operand size
-  Desc,     // descriptor-table register: 6, in 64-bit mode 10
-  Env,      // x87 environment: 14 or 28
-  State,    // x87 state: 94 or 108
-  Fx,       // 512
-  X,        // vector length
-  X2,       // half, quarter, eighth of it
+  None,    // an address only, or a size known at run time (XSAVE)
+  B,       // 1
+  W,       // 2
+  D,       // 4
+  Q,       // 8
+  T,       // 10
+  Dq,      // 16
+  Qq,      // 32
+  V,       // operand size
+  Z,       // operand size, at most 4
+  Y,       // 8 with W in 64-bit mode, else 4
+  Native,  // 8 in 64-bit mode, else 4
+  Far,     // operand size, at most 4, plus a selector
+  Pair,    // twice the operand size
+  Desc,    // descriptor-table register: 6, in 64-bit mode 10
+  Env,     // x87 environment: 14 or 28
+  State,   // x87 state: 94 or 108
+  Fx,      // 512
+  X,       // vector length
+  X2,      // half, quarter, eighth of it
   X4,
   X8
 };

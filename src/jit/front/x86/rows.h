@@ -85,19 +85,17 @@ inline constexpr Op RvMw = {Place::Rm, RegClass::Gpr, Size::V, Size::W},
                     RzMw = {Place::Rm, RegClass::Gpr, Size::Z, Size::W},
                     RdMb = {Place::Rm, RegClass::Gpr, Size::D, Size::B},
                     RdMw = {Place::Rm, RegClass::Gpr, Size::D, Size::W};
-inline constexpr Op Rd = Ed, Rq = Eq, Ry = Ey, Rv = Ev, Rn = general(Place::Rm, Size::Native);
+inline constexpr Op Ry = Ey, Rv = Ev, Rn = general(Place::Rm, Size::Native);
 inline constexpr Op Gb = general(Place::Reg, Size::B), Gw = general(Place::Reg, Size::W),
-                    Gd = general(Place::Reg, Size::D), Gq = general(Place::Reg, Size::Q),
-                    Gv = general(Place::Reg, Size::V), Gy = general(Place::Reg, Size::Y),
-                    Gz = general(Place::Reg, Size::Z), Gn = general(Place::Reg, Size::Native);
+                    Gd = general(Place::Reg, Size::D), Gv = general(Place::Reg, Size::V),
+                    Gy = general(Place::Reg, Size::Y), Gn = general(Place::Reg, Size::Native);
 inline constexpr Op Zb = general(Place::Opcode, Size::B), Zv = general(Place::Opcode, Size::V);
 inline constexpr Op By = general(Place::Vvvv, Size::Y);
-inline constexpr Op M_ = memory(Size::None), Mb = memory(Size::B), Mw = memory(Size::W),
-                    Md = memory(Size::D), Mq = memory(Size::Q), Mt = memory(Size::T),
-                    Mdq = memory(Size::Dq), Mqq = memory(Size::Qq), Mx = memory(Size::X),
-                    Mv = memory(Size::V), My = memory(Size::Y), Mp = memory(Size::Far),
-                    Ma = memory(Size::Pair), Ms = memory(Size::Desc), Menv = memory(Size::Env),
-                    Mstate = memory(Size::State), Mfx = memory(Size::Fx);
+inline constexpr Op M_ = memory(Size::None), Mw = memory(Size::W), Md = memory(Size::D),
+                    Mq = memory(Size::Q), Mt = memory(Size::T), Mdq = memory(Size::Dq),
+                    Mx = memory(Size::X), Mv = memory(Size::V), My = memory(Size::Y),
+                    Mp = memory(Size::Far), Ma = memory(Size::Pair), Ms = memory(Size::Desc),
+                    Menv = memory(Size::Env), Mstate = memory(Size::State), Mfx = memory(Size::Fx);
 inline constexpr Op Ib = immediate(Place::Imm, Size::B), Iw = immediate(Place::Imm, Size::W),
                     Ibs = immediate(Place::ImmSigned, Size::B),
                     Iz = immediate(Place::ImmSigned, Size::Z), Iv = immediate(Place::Imm, Size::V),
@@ -130,8 +128,7 @@ inline constexpr Op Pq = {Place::Reg, RegClass::Mmx, Size::Q, Size::Q},
                     Qd = {Place::Rm, RegClass::Mmx, Size::Q, Size::D}, Nq = Qq;
 inline constexpr Op Vx = vector(Place::Reg, Size::X, Size::X),
                     Vdq = vector(Place::Reg, Size::Dq, Size::Dq),
-                    Vqq = vector(Place::Reg, Size::Qq, Size::Qq),
-                    V2 = vector(Place::Reg, Size::X2, Size::X2);
+                    Vqq = vector(Place::Reg, Size::Qq, Size::Qq);
 inline constexpr Op Hx = vector(Place::Vvvv, Size::X, Size::X),
                     Hdq = vector(Place::Vvvv, Size::Dq, Size::Dq),
                     Hqq = vector(Place::Vvvv, Size::Qq, Size::Qq);
@@ -146,11 +143,11 @@ inline constexpr Op Wx = vector(Place::Rm, Size::X, Size::X),
 inline constexpr Op W2 = vector(Place::Rm, Size::X2, Size::X2),
                     W4 = vector(Place::Rm, Size::X4, Size::X4),
                     W8 = vector(Place::Rm, Size::X8, Size::X8);
-inline constexpr Op Udq = Wdq, Ux = Wx, Uqq = Wqq;
+inline constexpr Op Udq = Wdq, Ux = Wx;
 inline constexpr Op Lx = vector(Place::Is4, Size::X, Size::B),
                     Xmm0 = fixed(RegClass::Vector, Size::Dq, 0);
 inline constexpr Op VMx_d = indexed(Size::X, Size::D), VMx_q = indexed(Size::X, Size::Q),
-                    VMdq_q = indexed(Size::Dq, Size::Q), VMdq_d = indexed(Size::Dq, Size::D);
+                    VMdq_q = indexed(Size::Dq, Size::Q);
 
 // Access of the operands in order.
 inline constexpr Access kNone = 0, kRead = 0b01010101, kWrite = 0b01010110, kModify = 0b01010111,
@@ -194,7 +191,7 @@ inline constexpr FlagEffect kOn[16]{{kOf, 0, 0},
                                     {kSf | kOf | kZf, 0, 0}};
 
 // Implicit registers by their bits: A, C, D, B, SP, BP, SI, DI.
-inline constexpr u8 rA = 1, rC = 2, rD = 4, rB = 8, rSI = 64, rDI = 128, rBP = 32;
+inline constexpr u8 rA = 1, rC = 2, rD = 4, rB = 8, rDI = 128, rBP = 32;
 
 // Control transfers.
 inline constexpr u32 kJump = control(Control::Jump), kBranch = control(Control::Branch),
