@@ -46,7 +46,7 @@ class LocalApic : public InterruptSource, public MmioHandler {
   // CR8, 0-15; the CPU has refused larger values.
   virtual u8 cr8() const = 0;
   virtual void set_cr8(u8 value) = 0;
-  // The guest's TSC is virtual time times its frequency, plus this.
+  // The guest's TSC is virtual time times its frequency, plus this (again after a load).
   virtual void set_tsc_offset(i64 offset) = 0;
 };
 

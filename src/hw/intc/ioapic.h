@@ -31,7 +31,7 @@ struct IoapicState {
   u8 id = 0;        // bits 27:24 of the ID register, 0-15
   u8 ioregsel = 0;  // the register that the window shows
   u32 levels = 0;   // of the pins
-  u32 irr = 0;      // edges not yet sent, and the asserted level-triggered pins
+  u32 irr = 0;      // the asserted level-triggered pins (an edge is sent at once or lost)
   std::array<u64, kPins> ioredtbl{};
 
   void describe(StateVisitor& v);
@@ -48,6 +48,7 @@ class Ioapic final : public Device, public IrqSink, public MmioHandler {
   std::string_view type() const override { return "ioapic"; }
   void reset(ResetKind kind) override;
   void describe(StateVisitor& v) override;
+  Result<void> restored() override;
 
   IrqStatus set_irq(unsigned pin, bool level) override;
   // A local APIC ended an interrupt with this vector that was level-triggered.
@@ -70,7 +71,6 @@ class Ioapic final : public Device, public IrqSink, public MmioHandler {
   void write_entry(unsigned pin, u64 fresh);
   // Sends what the pin asks for, if its entry lets it.
   IrqStatus service(unsigned pin);
-  void end(u8 vector);
 
   // Configuration
   const Config config_;

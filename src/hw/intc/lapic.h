@@ -50,17 +50,20 @@ struct LapicState {
   std::array<u32, kLvts> lvt{};
   VectorSet isr, tmr, irr;
   u32 timer_initial = 0;
-  u32 timer_divide = 0;    // the divide configuration register
-  i64 timer_start_ns = 0;  // virtual time when the present count began at timer_initial
-  u64 tsc_deadline = 0;    // 0: not armed
-  u32 lint_levels = 0;     // bit 0: LINT0, bit 1: LINT1
-  bool extint = false;     // an ExtINT message awaits its INTA
-  bool waiting_for_sipi = false;
+  u32 timer_divide = 0;      // the divide configuration register
+  i64 timer_start_ns = 0;    // virtual time when the present count began at timer_initial
+  bool timer_fired = false;  // a one-shot count has ended
+  u64 tsc_deadline = 0;      // 0: not armed
+  u32 lint_levels = 0;       // bit 0: LINT0, bit 1: LINT1
+  bool extint = false;       // an ExtINT message awaits its INTA
 
   void describe(StateVisitor& v);
   bool enabled() const { return apic_base & kBaseEnabled; }
   bool x2apic() const { return enabled() && (apic_base & kBaseX2apic); }
-  u32 timer_divisor() const;  // 1 to 128
+  enum class TimerMode : u8 { OneShot, Periodic, TscDeadline, Reserved };
+  TimerMode timer_mode() const { return static_cast<TimerMode>((lvt[kTimer] >> 17) & 3); }
+  i64 timer_divisor() const;  // 1 to 128
+  i64 timer_period_ns() const { return timer_initial * timer_divisor(); }
   // The current count register at a virtual time (0 in TSC-deadline mode).
   u32 timer_current(i64 now_ns) const;
 };
@@ -106,19 +109,21 @@ class Lapic final : public Device, public LocalApic {
   bool is_focus(u8 vector) const;
   void set_lint(unsigned pin, bool level);
 
+  // Hardware and software enable.
+  bool software_enabled() const { return state_.enabled() && (state_.svr & 0x100); }
+
   const LapicState& state() const { return state_; }
   u8 processor_priority() const;
 
  private:
-  bool software_enabled() const { return state_.enabled() && (state_.svr & 0x100); }
-  bool software_disabled() const { return !software_enabled(); }
-  bool has_register(unsigned reg) const;
+  // Registers by number: the xAPIC offset over 10h, the x2APIC MSR less 800h.
   u32 read_register(unsigned reg) const;
   void write_register(unsigned reg, u32 value);
   void write_svr(u32 value);
   void write_lvt(LapicState::Lvt lvt, u32 value);
   void write_icr(u64 value);
-  void write_initial_count(u32 value);
+  void write_timer_divide(u32 value);
+  bool read_x2apic(unsigned reg, u64& value) const;
   bool write_x2apic(unsigned reg, u64 value);
   bool write_apic_base(u64 value);
   void write_tsc_deadline(u64 value);
@@ -128,11 +133,14 @@ class Lapic final : public Device, public LocalApic {
   void note_error(u32 esr_bit);
   void reset_registers();
   bool extint_asked() const;
+  // The vector that may be delivered now, -1: none.
+  int deliverable() const;
   // Tells the CPU whether something is pending.
   void update();
   void arm_timer();
   void on_timer();
-  bool timer_mode_is(u32 mode) const;
+  u64 tsc_at(i64 ns) const;
+  i64 ns_of_tsc(u64 tsc) const;
 
   // Configuration
   const Config config_;
@@ -143,9 +151,11 @@ class Lapic final : public Device, public LocalApic {
   CpuInterrupts* cpu_ = nullptr;
   Timer timer_;
 
+  i64 tsc_offset_ = 0;  // the CPU's
+  bool intr_ = false;   // as the CPU was told
+
   // State
   LapicState state_;
-  i64 tsc_offset_ = 0;
 };
 
 }  // namespace menura

@@ -11,8 +11,6 @@
 //   io_root.map(0x4d0, pic.elcr_ports());   IrqLine com1{pic, 4};
 #pragma once
 
-#include <array>
-
 #include "hw/core/cpu_interrupts.h"
 #include "hw/core/device.h"
 #include "hw/core/irq.h"
@@ -35,6 +33,7 @@ struct PicState {
   u8 vector_base = 0;  // ICW2: a multiple of 8
   Expect expect = Expect::Ocw1;
   bool icw4_needed = false;
+  bool single = false;    // ICW1: no ICW3 follows
   bool read_isr = false;  // OCW3: which register the first port reads
   bool poll = false;      // the next read is a poll
   bool special_mask = false;
@@ -49,8 +48,10 @@ struct PicState {
 // The priority logic of one chip.
 class Pic8259 {
  public:
+  enum class Place { Master, Slave };
+
   // elcr_writable: the pins whose trigger the board lets software choose.
-  explicit Pic8259(u8 elcr_writable) : elcr_writable_(elcr_writable) {}
+  Pic8259(Place place, u8 elcr_writable) : place_(place), elcr_writable_(elcr_writable) {}
 
   void reset();
   IrqStatus set_pin(unsigned pin, bool level);
@@ -65,7 +66,6 @@ class Pic8259 {
   void set_elcr(u8 value);
 
   PicState state;
-  bool is_master = false;
 
  private:
   unsigned distance(unsigned ir) const { return (ir - state.highest) & 7; }
@@ -74,6 +74,7 @@ class Pic8259 {
   void write_ocw2(u8 value);
   void write_ocw3(u8 value);
 
+  const Place place_;
   const u8 elcr_writable_;
 };
 

@@ -28,13 +28,14 @@ struct PitCounterState {
   static constexpr i64 kNoLoad = TimerQueue::kNever;
 
   // The control word.
-  u8 mode = 0;    // 0-5
+  u8 mode = 3;    // as written, 0-7: 6 and 7 are 2 and 3
   u8 access = 3;  // 1: low byte, 2: high byte, 3: low then high
   bool bcd = false;
   bool gate = true;
   // The count register, and the bytes on their way into and out of it.
   u16 count_register = 0;  // as written (BCD digits if bcd); 0 means the largest count
-  bool null_count = false;
+  bool null_count = true;
+  bool count_written = false;  // since the control word
   bool high_byte_next_in = false;
   u8 low_byte_in = 0;
   bool high_byte_next_out = false;
@@ -50,15 +51,35 @@ struct PitCounterState {
   i64 since = 0;
   i64 elapsed = 0;
   i64 load_tick = kNoLoad;  // when the count register goes to the counting element
+  i64 driven = 0;           // OUT was driven up to this tick
 
   void describe(StateVisitor& v);
   Result<void> check() const;
 
-  // The highest count for the number system: 65536 or 10000.
+  // At ticks from the last load to the next.
+  bool output_at(i64 tick) const;
+  u16 count_at(i64 tick) const;  // as read: BCD digits if bcd
+  // The next tick after this one at which OUT changes by counting; kNoLoad: never.
+  i64 next_edge(i64 tick) const;
+  // How often OUT rises after tick `from`, up to `to`.
+  i64 rises(i64 from, i64 to) const;
+
+  void write_control(u8 control);
+  // The whole count was written at tick now.
+  void write_count(u16 count, i64 now);
+  void set_gate(bool level, i64 now);
+  void load();  // what load_tick announced
+  void stop(i64 now);
+  void resume(i64 now);
+
+ private:
+  u8 effective_mode() const { return mode < 6 ? mode : mode - 4; }
+  bool periodic() const { return effective_mode() == 2 || effective_mode() == 3; }
+  bool triggered() const { return effective_mode() == 1 || effective_mode() == 5; }
+  // Ticks of the square wave's high half.
+  i64 high_half() const { return (initial + 1) / 2; }
+  i64 elapsed_at(i64 tick) const { return counting ? tick - since : elapsed; }
   u32 modulus() const { return bcd ? 10'000 : 65'536; }
-  u32 counts_written() const;  // the count register as a number, 1 to modulus()
-  // Ticks counted since the load, at tick now.
-  i64 elapsed_at(i64 now) const { return counting ? now - since : elapsed; }
 };
 
 struct PitState {
@@ -105,16 +126,19 @@ class Pit final : public Device, public IrqSink, public MmioHandler {
 
  private:
   void write_control(u8 value);
-  void write_count(unsigned index, u8 value, i64 now);
-  u8 read_count(unsigned index, i64 now);
-  void read_back(u8 value, i64 now);
-  // Brings a counter and its output line to the present, and arms for its next edge.
-  void refresh(unsigned index);
-  void drive(unsigned index, bool level);
-  void on_edge(unsigned index);
-  void on_retry();
-  void note_lost(u64 edges);
-  i64 now_tick() const { return pit_tick_at(time_.now_ns()); }
+  void write_counter(unsigned index, u8 value);
+  u8 read_counter(unsigned index);
+  void latch_count(unsigned index);
+  void latch_status(unsigned index);
+  // Brings a counter and its output line to the present tick, and returns that.
+  i64 catch_up(unsigned index);
+  // Drives OUT as the counter has it up to a tick, through which nothing is loaded.
+  void drive(unsigned index, i64 to);
+  // For the next edge, if OUT is wired.
+  void arm(unsigned index);
+  void note_lost(i64 edges);
+  void retry();
+  void arm_retry();
 
   // Configuration
   const Config config_;
