@@ -110,7 +110,7 @@ void Pit::arm(unsigned index) {
   const i64 next = std::min(c.next_edge(c.driven), c.load_tick);
   if (next == PitCounterState::kNoLoad) return edges_[index].cancel();
   i64 deadline = pit_tick_ns(next);
-  if (c.initial < kShortestPeriodTicks)
+  if (c.periodic() && c.counting && c.initial < kShortestPeriodTicks)
     deadline = std::max(deadline, pit_tick_ns(c.driven) + kSampleNs);
   edges_[index].arm(deadline);
 }

@@ -56,6 +56,7 @@ struct PitCounterState {
   void describe(StateVisitor& v);
   Result<void> check() const;
 
+  bool periodic() const { return effective_mode() == 2 || effective_mode() == 3; }
   // At ticks from the last load to the next.
   bool output_at(i64 tick) const;
   u16 count_at(i64 tick) const;  // as read: BCD digits if bcd
@@ -74,7 +75,6 @@ struct PitCounterState {
 
  private:
   u8 effective_mode() const { return mode < 6 ? mode : mode - 4; }
-  bool periodic() const { return effective_mode() == 2 || effective_mode() == 3; }
   bool triggered() const { return effective_mode() == 1 || effective_mode() == 5; }
   // Ticks of the square wave's high half.
   i64 high_half() const { return (initial + 1) / 2; }
