@@ -36,6 +36,13 @@ struct Backing {
   u64 page_size = kPageSize;
 };
 
+// "RAM 'pc.ram'", with the path it comes from if there is one: how errors name it.
+std::string describe(const RamConfig& config) {
+  std::string text = format("RAM '{}'", config.name);
+  if (!config.path.empty()) text += format(" from '{}'", config.path);
+  return text;
+}
+
 // "Hugepagesize" and its like in /proc/meminfo, in bytes; 0 when the host does not say.
 u64 meminfo(std::string_view key) {
   const Result<std::string> text = read_file("/proc/meminfo", 64 * KiB);
@@ -52,9 +59,9 @@ u64 meminfo(std::string_view key) {
 
 Error no_huge_pages(int os_errno, const RamConfig& config, u64 page_size) {
   return fail_errno(os_errno,
-                    "Mapping {} for RAM '{}' with {} pages (the host has {} free; reserve some "
+                    "Mapping {} for {} with {} pages (the host has {} free; reserve some "
                     "with 'sysctl vm.nr_hugepages=N')",
-                    format_size(config.size), config.name, format_size(page_size),
+                    format_size(config.size), describe(config), format_size(page_size),
                     page_size == meminfo("Hugepagesize") ? std::to_string(meminfo("HugePages_Free"))
                                                          : std::string("no known number"));
 }
@@ -171,22 +178,32 @@ void advise_transparent(const RamConfig& config, const RamMapping& mapping) {
     log_warning("ram '{}': the host has no transparent huge pages, using small ones", config.name);
 }
 
+// Before anything is tried: touching more than the host has would not fail but swap or kill.
+Result<void> check_size(const RamConfig& config) {
+  if (config.size == 0 || config.size > kMaxSize)
+    return fail(Errc::InvalidArgument, "Allocating RAM '{}': a size of {} bytes is not possible",
+                config.name, config.size);
+  const bool small_pages = config.path.empty() && config.huge != HugePages::Explicit;
+  if (!config.preallocate || !small_pages) return {};
+  const u64 available = meminfo("MemAvailable") + meminfo("SwapFree");
+  if (available != 0 && config.size > available)
+    return fail(Errc::NoMemory, "Preallocating {} for {}: the host has {} to give",
+                format_size(config.size), describe(config), format_size(available));
+  return {};
+}
+
 // Touches every page by MADV_POPULATE_WRITE, which reports a lack of memory where a plain write
 // would end in SIGBUS or wake the kernel's killer of processes.
-Result<void> preallocate(const RamConfig& config, const RamMapping& mapping, u64 page_size) {
+Result<void> preallocate(const RamConfig& config, const RamMapping& mapping) {
   if (!config.preallocate) return {};
-  const u64 available = meminfo("MemAvailable") + meminfo("SwapFree");
-  if (page_size == kPageSize && available != 0 && mapping.size > available)
-    return fail(Errc::NoMemory, "Preallocating {} for RAM '{}': the host has {} to give",
-                format_size(mapping.size), config.name, format_size(available));
   constexpr u64 kStep = GiB;
   for (u64 done = 0; done < mapping.size;) {
     const u64 length = std::min(kStep, mapping.size - done);
     if (::madvise(mapping.host + done, length, MADV_POPULATE_WRITE) == 0) {
       done += length;
     } else if (errno != EINTR && errno != EAGAIN) {
-      return fail_errno(errno, "Preallocating {} for RAM '{}' (after {})",
-                        format_size(mapping.size), config.name, format_size(done));
+      return fail_errno(errno, "Preallocating {} for {} (after {})", format_size(mapping.size),
+                        describe(config), format_size(done));
     }
   }
   return {};
@@ -195,9 +212,7 @@ Result<void> preallocate(const RamConfig& config, const RamMapping& mapping, u64
 }  // namespace
 
 Result<RamMapping> map_ram(const RamConfig& config) {
-  if (config.size == 0 || config.size > kMaxSize)
-    return fail(Errc::InvalidArgument, "Allocating RAM '{}': a size of {} bytes is not possible",
-                config.name, config.size);
+  TRY(check_size(config));
   Backing backing = TRY(open_backing(config));
   RamMapping mapping{.size = align_up(config.size, backing.page_size)};
   TRY(fit_file(config, backing.fd.get(), mapping.size));
@@ -209,11 +224,11 @@ Result<RamMapping> map_ram(const RamConfig& config) {
   Result<void> ready;
   if (at == MAP_FAILED)
     ready = backing.page_size > kPageSize ? no_huge_pages(map_errno, config, backing.page_size)
-                                          : fail_errno(map_errno, "Mapping {} for RAM '{}'",
-                                                       format_size(mapping.size), config.name);
+                                          : fail_errno(map_errno, "Mapping {} for {}",
+                                                       format_size(mapping.size), describe(config));
   if (ready) ready = bind_to_node(config, mapping);
   if (ready) advise_transparent(config, mapping);
-  if (ready) ready = preallocate(config, mapping, backing.page_size);
+  if (ready) ready = preallocate(config, mapping);
   if (!ready) {
     ::munmap(mapping.host, mapping.size + kPageSize);
     return std::move(ready.error());
