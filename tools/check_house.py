@@ -39,6 +39,9 @@ BANNED_CODE = [
      "no exceptions in src/ outside of consteval; third-party exceptions stop at their adapter file"),
     ("src/", None, re.compile(r"(?<!operator )\bnew\s+[A-Za-z_][\w:<>]*\s*[({\[;]|\bdelete\s+\w"),
      "no raw new or delete"),
+    ("src/", None, re.compile(r"\bstd::(?:ranges::)?views?::|\branges::(?:subrange|equal_range|search|find_end|partition|"
+                             r"unique|remove_if|remove|rotate)\b"),
+     "range views, and algorithms that return one, do not compile with clang 14"),
     ("src/", None, re.compile(r"\b(?:exit|_exit|abort|quick_exit)\s*\("), "only base's ensure() ends the program"),
 ]
 
@@ -94,8 +97,8 @@ def check_banned(path, text, code, report):
             for match in re.finditer(r"^\s*#\s*include\s*<([^>]+)>", text, re.M):
                 if pattern.fullmatch(match[1]):
                     report.add("banned-include", path, line_at(text, match.start(1)), f"<{match[1]}>: {why}")
-    # A private constructor leaves only unique_ptr<T>(new T(...)), which is owned from birth.
-    owned = re.sub(r"\bunique_ptr<[\w:<>]+>\s*\w*\(new\b", lambda match: " " * len(match[0]), code)
+    # A private constructor leaves only unique_ptr<T>(new T(...)) and its like, owned from birth.
+    owned = re.sub(r"\b(?:unique|shared)_ptr<[\w:<>]+>\s*\w*\(\s*new\b", lambda match: " " * len(match[0]), code)
     for folder, exempt, pattern, why in BANNED_CODE:
         if path.startswith(folder) and not (exempt and path.startswith(exempt)):
             for match in pattern.finditer(owned):

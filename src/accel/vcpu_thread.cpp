@@ -113,10 +113,11 @@ void VcpuThread::main() {
   current_thread = this;
   pthread_setname_np(pthread_self(), config_.name.substr(0, 15).c_str());
   auto made = accelerator_.create_vcpu(config_.vcpu);
+  const bool created = static_cast<bool>(made);
   {
     const std::lock_guard guard(mutex_);
     thread_id_ = gettid();
-    if (made) {
+    if (created) {
       vcpu_ = std::move(made).value();
       phase_ = Phase::Ready;
     } else {
@@ -125,7 +126,7 @@ void VcpuThread::main() {
     }
     changed_.notify_all();
   }
-  if (!made) return;
+  if (!created) return;
   while (turn()) {}
   std::unique_ptr<Vcpu> last;
   {

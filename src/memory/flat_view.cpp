@@ -18,8 +18,8 @@ const FlatRange* FlatView::find_from(GuestAddr addr) const {
 }
 
 std::span<const FlatIoEvent> FlatView::io_events_at(GuestAddr addr) const {
-  const auto [first, last] = std::ranges::equal_range(io_events_, addr, {}, &FlatIoEvent::addr);
-  return {first, last};
+  return {std::ranges::lower_bound(io_events_, addr, {}, &FlatIoEvent::addr),
+          std::ranges::upper_bound(io_events_, addr, {}, &FlatIoEvent::addr)};
 }
 
 bool FlatView::same_map(const FlatView& other) const {

@@ -16,11 +16,6 @@
 #include "base/text.h"
 #include "base/units.h"
 
-// Newer than the oldest headers we build with.
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 namespace menura {
 
 namespace {
