@@ -37,7 +37,7 @@ void Lapic::write_timer_divide(u32 value) {
   const i64 now = time_.now_ns();
   const i64 counted = state_.timer_initial - state_.timer_current(now);
   state_.timer_divide = value & kTimerDivideBits;
-  state_.timer_start_ns = std::max<i64>(now - counted * state_.timer_divisor(), 0);
+  state_.timer_start_ns = now - counted * state_.timer_divisor();
   arm_timer();
 }
 
