@@ -47,7 +47,7 @@ constexpr bool has_modrm(const Row& row) {
          restricts(row, kRegField) || restricts(row, kModField) || restricts(row, kRmField);
 }
 
-constexpr void check(const Row& row) {
+consteval void check(const Row& row) {
   for (Field field : kFields)
     if ((row.encoding & field.all()) == 0) throw "a row's constraints exclude each other";
   bool ended = false;
@@ -74,7 +74,7 @@ constexpr void check(const Row& row) {
     throw "fallback without a feature";
 }
 
-constexpr Tail tail(const Row& row) {
+consteval Tail tail(const Row& row) {
   Tail found = Tail::None;
   for (const Op& op : row.operands) {
     Tail here = Tail::None;
@@ -105,7 +105,7 @@ constexpr bool uses_vectors(const Row& row) {
   return false;
 }
 
-constexpr Form form(const Row& row) {
+consteval Form form(const Row& row) {
   Form form;
   form.needed = FeatureSet{}.with(row.feature);
   if (row.is_vex() && uses_vectors(row)) form.needed = form.needed.with(Feature::Avx);
