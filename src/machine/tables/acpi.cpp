@@ -19,7 +19,7 @@ constexpr u16 kSmiCommandPort = 0xb2;
 constexpr u8 kAcpiEnable = 0xf1, kAcpiDisable = 0xf0;
 constexpr u16 kResetPort = 0xcf9;
 constexpr u8 kResetValue = 0x0f;
-constexpr u16 kGpe0Base = 0xafe0;
+constexpr u16 kGpe0Offset = 0x0c;  // of GPSTS and GPEN, from PMBASE
 constexpr size_t kHeaderSize = 36;
 constexpr u32 kCompilerId = 0x4d4e'5552;  // "RUNM"
 
@@ -110,10 +110,10 @@ u32 add_fadt(Assembler& assembler, const AcpiConfig& config, u32 facs, u32 dsdt)
   w.u32_(facs).u32_(dsdt).u8_(0).u8_(0).u16_(kSciIrq);
   w.u32_(config.smm ? kSmiCommandPort : 0);
   w.u8_(config.smm ? kAcpiEnable : 0).u8_(config.smm ? kAcpiDisable : 0).u8_(0).u8_(0);
-  w.u32_(config.pm_base).u32_(0);       // PM1a, PM1b event
-  w.u32_(config.pm_base + 4u).u32_(0);  // PM1a, PM1b control
-  w.u32_(0).u32_(config.pm_base + 8u);  // PM2, PM timer
-  w.u32_(kGpe0Base).u32_(0);            // GPE0, GPE1
+  w.u32_(config.pm_base).u32_(0);                     // PM1a, PM1b event
+  w.u32_(config.pm_base + 4u).u32_(0);                // PM1a, PM1b control
+  w.u32_(0).u32_(config.pm_base + 8u);                // PM2, PM timer
+  w.u32_(config.pm_base + u32{kGpe0Offset}).u32_(0);  // GPE0, GPE1
   w.u8_(4).u8_(2).u8_(0).u8_(4).u8_(4).u8_(0).u8_(0).u8_(0);
   w.u16_(0xfff).u16_(0xfff).u16_(0).u16_(0);  // no C2, C3; no cache flush
   w.u8_(0).u8_(0).u8_(0).u8_(0).u8_(0x32);    // duty, day and month alarm; century
@@ -126,7 +126,7 @@ u32 add_fadt(Assembler& assembler, const AcpiConfig& config, u32 facs, u32 dsdt)
   w.io_address(config.pm_base, 32, 2).zeros(12);
   w.io_address(config.pm_base + 4u, 16, 2).zeros(12);
   w.zeros(12).io_address(config.pm_base + 8u, 32, 3);
-  w.io_address(kGpe0Base, 32, 1).zeros(12);
+  w.io_address(config.pm_base + u32{kGpe0Offset}, 32, 1).zeros(12);
   const u32 at = assembler.add(w);
   // FIRMWARE_CTRL, DSDT; X_FIRMWARE_CTRL would repeat the first, and §5.2.9 wants only one of them.
   std::vector<AcpiTables::Pointer>& pointers = assembler.out.pointers;

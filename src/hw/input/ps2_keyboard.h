@@ -1,0 +1,41 @@
+// Ps2Keyboard: a 102-key PS/2 keyboard with scan code sets 1 and 2.
+//
+// Owner: the board. Threads: under the machine lock. Source: IBM PS/2 Keyboard Technical Reference.
+// Deviations: set 3 is refused (Resend); typematic repeat is the host's business.
+// Example: `Ps2Keyboard keyboard("keyboard");  keyboard.press(Key::A, true);`
+#pragma once
+
+#include "hw/input/keys.h"
+#include "hw/input/ps2_device.h"
+
+namespace menura {
+
+class Ps2Keyboard final : public Ps2Device {
+ public:
+  explicit Ps2Keyboard(std::string id);
+
+  std::string_view type() const override { return "ps2-kbd"; }
+  void reset(ResetKind kind) override;
+  void describe(StateVisitor& v) override;
+  Result<void> restored() override { return check_output(); }
+  void receive(u8 byte) override;
+
+  // A key goes down or up.
+  void press(Key key, bool down);
+  u8 leds() const { return leds_; }  // bit 0 scroll, 1 num, 2 caps
+
+ private:
+  void command(u8 byte);
+  void argument(u8 byte);
+  void set_defaults();
+  std::vector<u8> sequence(Key key, bool down) const;
+
+  // State
+  bool scanning_ = true;
+  u8 scan_code_set_ = 2;
+  u8 leds_ = 0;
+  u8 typematic_ = 0x2b;
+  u8 pending_command_ = 0;  // waits for its argument; 0: none
+};
+
+}  // namespace menura
