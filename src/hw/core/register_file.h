@@ -11,6 +11,7 @@
 //       {HpetReg::Configuration, 0x10, 8, "configuration", 0, 3}}}};
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -92,7 +93,11 @@ class RegisterFile {
   }
 
   void describe(StateVisitor& v) {
-    for (size_t i = 0; i < N; i++) v.field(table_[i].name, values_[i]);
+    for (size_t i = 0; i < N; i++) {
+      v.field(table_[i].name, values_[i]);
+      // A stream may hold more than the register can.
+      if (v.loading()) values_[i] &= low_mask(8u * table_[i].size);
+    }
   }
   static std::string_view name_of(const RegisterTable<Id, N>& table, Id id) {
     return table[static_cast<size_t>(id)].name;

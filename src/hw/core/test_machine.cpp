@@ -1,5 +1,6 @@
 #include "hw/core/test_machine.h"
 
+#include "base/check.h"
 #include "state/tree.h"
 
 namespace menura {
@@ -19,7 +20,11 @@ TestMachine::TestMachine(u64 ram_size)
 
 void TestMachine::step_ns(i64 ns) {
   const i64 target = clock.now_ns() + ns;
+  constexpr unsigned kMaxRoundsAtOnce = 10'000;
+  unsigned rounds = 0;
   while (time.next_deadline() <= target) {
+    rounds = time.next_deadline() > clock.now_ns() ? 0 : rounds + 1;
+    ensure(rounds < kMaxRoundsAtOnce, "a timer arms itself again and again without time passing");
     clock.advance_to(time.next_deadline());
     time.run_expired();
   }
