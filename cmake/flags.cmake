@@ -30,6 +30,10 @@ if(MENURA_SANITIZE)
   # vptr needs run-time type information, which menura is built without.
   add_compile_options(-fsanitize=${MENURA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${MENURA_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    # False alarms in instrumented library code (std::variant); dev builds with this warning on.
+    add_compile_options(-Wno-maybe-uninitialized)
+  endif()
   if(MENURA_SANITIZE MATCHES undefined)
     add_compile_options(-fno-sanitize=vptr)
     add_link_options(-fno-sanitize=vptr)
