@@ -16,8 +16,8 @@ static_assert(IrqStatus::Ignored < IrqStatus::Coalesced &&
 void GsiRouting::set_default_pc() {
   table_.assign(kFirstMsi, {});
   for (u8 gsi = 0; gsi < kFirstMsi; gsi++) {
-    if (gsi == 2) continue;  // the cascade; the IOAPIC's pin 2 belongs to IRQ0
-    if (gsi < 16) table_[gsi].push_back(PicPin{gsi});
+    // IR2 is the cascade. The IOAPIC's pin 2 gets IRQ0; by its own number the HPET reaches it.
+    if (gsi < 16 && gsi != 2) table_[gsi].push_back(PicPin{gsi});
     table_[gsi].push_back(IoapicPin{gsi == 0 ? u8{2} : gsi});
   }
   routes_ = 0;

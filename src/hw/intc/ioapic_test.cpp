@@ -205,7 +205,7 @@ TEST_F(GsiTest, DefaultTableOfAPc) {
     }
   }
   EXPECT_EQ(pic, 15u);
-  EXPECT_EQ(ioapic, 23u);
+  EXPECT_EQ(ioapic, 24u);
 }
 
 TEST_F(GsiTest, TheBestFateOfTheTargetsIsReported) {

@@ -86,7 +86,7 @@ Result<void> Lapic::restored() {
     return fail(Errc::Corrupt, "Saved local APIC has ID {}, this one is {}", state_.id,
                 config_.apic_id);
   constexpr i64 kFar = i64{1} << 62;
-  if (std::abs(state_.timer_start_ns) > kFar || state_.tpr > 0xff)
+  if (state_.timer_start_ns < -kFar || state_.timer_start_ns > kFar || state_.tpr > 0xff)
     return fail(Errc::Corrupt, "Saved local APIC {}: timer or priority is out of range", state_.id);
   arm_timer();
   intr_ = pending();
