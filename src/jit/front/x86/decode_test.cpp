@@ -207,11 +207,21 @@ TEST(Rows, Derive) {
   EXPECT_EQ(unit(row({0x0F, 0xAE, 0x13})), Unit::Sse);                  // LDMXCSR
   EXPECT_EQ(unit(row({0xC5, 0xF8, 0x77})), Unit::Avx);                  // VZEROUPPER
   EXPECT_EQ(unit(row({0xF2, 0x0F, 0x38, 0xF1, 0xC0})), Unit::Integer);  // CRC32
-  EXPECT_TRUE(needs_alignment(row({0x0F, 0x58, 0x00}), 16));            // ADDPS
-  EXPECT_FALSE(needs_alignment(row({0x0F, 0x10, 0x00}), 16));           // MOVUPS
-  EXPECT_FALSE(needs_alignment(row({0xF3, 0x0F, 0x58, 0x00}), 4));      // ADDSS
-  EXPECT_FALSE(needs_alignment(row({0xC5, 0xF8, 0x58, 0x00}), 16));
-  EXPECT_TRUE(needs_alignment(row({0xC5, 0xFC, 0x28, 0x00}), 32));  // VMOVAPS
+  EXPECT_TRUE(touches_mmx(row({0x0F, 0x2A, 0xC0})));                    // CVTPI2PS
+  EXPECT_FALSE(touches_mmx(row({0xF3, 0x0F, 0x2A, 0xC0})));             // CVTSI2SS
+  EXPECT_EQ(alignment(row({0x0F, 0x58, 0x00}), 16), 16u);               // ADDPS
+  EXPECT_EQ(alignment(row({0x0F, 0x10, 0x00}), 16), 1u);                // MOVUPS
+  EXPECT_EQ(alignment(row({0xF3, 0x0F, 0x58, 0x00}), 4), 1u);           // ADDSS
+  EXPECT_EQ(alignment(row({0xC5, 0xF8, 0x58, 0x00}), 16), 1u);
+  EXPECT_EQ(alignment(row({0xC5, 0xFC, 0x28, 0x00}), 32), 32u);  // VMOVAPS
+}
+
+TEST(Rows, SaveAreasAreAligned) {
+  auto row = [](const Code& code) -> const Row& { return row_of(decode(code)); };
+  EXPECT_EQ(alignment(row({0x0F, 0xAE, 0x00}), 512), 16u);          // FXSAVE
+  EXPECT_EQ(alignment(row({0x0F, 0xAE, 0x20}), 0), 64u);            // XSAVE
+  EXPECT_EQ(alignment(row({0x48, 0x0F, 0xC7, 0x08}), 16), 16u);     // CMPXCHG16B
+  EXPECT_EQ(memory_use(row({0x0F, 0xAE, 0x28})), MemoryUse::Load);  // XRSTOR
 }
 
 TEST(Rows, OperandsResolve) {

@@ -1,13 +1,7 @@
-// Lets this machine's CPU judge lengths and validity: instructions are placed so that they end 1, 2, 3... bytes before
-// a page that cannot be executed. While the CPU faults on that page it wants more bytes; then it accepts, faults for
-// another reason, or says #UD. Runs where the host is an AMD CPU, whose choices the decoder follows.
+// Lets this machine's CPU judge the decoder: lengths and validity of every opcode, size, kind and alignment of its memory
+// operand. Runs where the host is an AMD CPU, whose choices the decoder follows.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <ucontext.h>
-#include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -15,6 +9,7 @@
 #include <vector>
 
 #include "base/format.h"
+#include "jit/front/x86/host_cpu.h"
 #include "jit/front/x86/insn.h"
 #include "jit/front/x86/print.h"
 
@@ -22,107 +17,9 @@ namespace menura::jit::x86 {
 namespace {
 
 using Code = std::vector<u8>;
-constexpr std::size_t kPage = 4096;
+using host_cpu::Verdict;
 
-// Low addresses, reachable from 32-bit code.
-u8* const kCode = reinterpret_cast<u8*>(0x20000000);
-u8* const kEnd = kCode + kPage;  // not executable
-u8* const kData = reinterpret_cast<u8*>(0x30000000);
-
-struct Verdict {
-  int signal = 0;
-  u64 trap = 0;
-  u64 error = 0;
-  u64 address = 0;
-  u64 ip = 0;
-};
-
-// Written by the signal handlers of this one thread.
-struct Run {
-  ucontext_t before;
-  u8 fpu[512];
-  u64 start = 0;
-  bool compatibility = false;
-  bool running = false;
-  Verdict verdict;
-};
-Run g_run;
-
-// The kernel has interrupted us to run the handler: return into the instruction instead.
-void enter(ucontext_t& context) {
-  g_run.before = context;
-  std::memcpy(g_run.fpu, context.uc_mcontext.fpregs, sizeof g_run.fpu);
-  greg_t* regs = context.uc_mcontext.gregs;
-  for (int reg : {REG_RAX, REG_RDX, REG_RBX, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10,
-                  REG_R11, REG_R12, REG_R13, REG_R14, REG_R15})
-    regs[reg] = reinterpret_cast<greg_t>(kData) + 1024;
-  regs[REG_RCX] = 0;
-  regs[REG_RSP] = reinterpret_cast<greg_t>(kData) + 2048;
-  regs[REG_RIP] = static_cast<greg_t>(g_run.start);
-  if (g_run.compatibility) regs[REG_CSGSFS] = (regs[REG_CSGSFS] & ~greg_t{0xFFFF}) | 0x23;
-  g_run.running = true;
-}
-
-void leave(ucontext_t& context, int signal, const siginfo_t& info) {
-  greg_t* regs = context.uc_mcontext.gregs;
-  g_run.verdict = {.signal = signal,
-                   .trap = static_cast<u64>(regs[REG_TRAPNO]),
-                   .error = static_cast<u64>(regs[REG_ERR]),
-                   .address = reinterpret_cast<u64>(info.si_addr),
-                   .ip = static_cast<u64>(regs[REG_RIP])};
-  std::memcpy(regs, g_run.before.uc_mcontext.gregs, sizeof g_run.before.uc_mcontext.gregs);
-  std::memcpy(context.uc_mcontext.fpregs, g_run.fpu, sizeof g_run.fpu);
-  g_run.running = false;
-}
-
-void handle(int signal, siginfo_t* info, void* context) {
-  if (signal == SIGUSR1)
-    enter(*static_cast<ucontext_t*>(context));
-  else if (g_run.running)
-    leave(*static_cast<ucontext_t*>(context), signal, *info);
-  else
-    _exit(1);  // our own mistake: the parent reports the death
-}
-
-void prepare() {
-  auto map = [](u8* at) {
-    void* got = mmap(at, 2 * kPage, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    if (got != at) _exit(2);
-  };
-  map(kCode);
-  map(kData);
-  if (mprotect(kCode, kPage, PROT_READ | PROT_WRITE | PROT_EXEC) != 0) _exit(3);
-  static u8 stack[128 * 1024];
-  stack_t alternate = {.ss_sp = stack, .ss_flags = 0, .ss_size = sizeof stack};
-  sigaltstack(&alternate, nullptr);
-  struct sigaction action = {};
-  action.sa_sigaction = handle;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-  for (int signal : {SIGUSR1, SIGSEGV, SIGILL, SIGTRAP, SIGBUS, SIGFPE})
-    sigaction(signal, &action, nullptr);
-}
-
-enum class Opinion { WantsMore, Invalid, Valid };
-
-// What the CPU thinks of the first `length` bytes of `code`.
-Opinion judge(const Code& code, unsigned length, bool compatibility) {
-  u8* start = kEnd - length;
-  std::memset(kCode, 0xCC, kPage);  // where backward jumps land
-  std::memcpy(start, code.data(), length);
-  std::memset(kData, 0, kPage);
-  g_run.compatibility = compatibility;
-  g_run.start = reinterpret_cast<u64>(start);
-  raise(SIGUSR1);
-  const Verdict& verdict = g_run.verdict;
-  constexpr u64 kPageFault = 14, kFetch = 16, kInvalidOpcode = 6;
-  if (verdict.trap == kInvalidOpcode) return Opinion::Invalid;
-  bool wants_more = verdict.trap == kPageFault && (verdict.error & kFetch) != 0 &&
-                    verdict.ip == g_run.start && verdict.address == reinterpret_cast<u64>(kEnd);
-  return wants_more ? Opinion::WantsMore : Opinion::Valid;
-}
-
-// System calls and whatever disturbs the FS and GS bases this process lives by.
+// System calls and whatever disturbs the segments this process lives by.
 bool dangerous(const Insn& insn) {
   if (insn.status != Status::Ok) return false;
   switch (insn.mnemonic) {
@@ -132,6 +29,8 @@ bool dangerous(const Insn& insn) {
     case Mnemonic::Sysexit:
     case Mnemonic::Wrfsbase:
     case Mnemonic::Wrgsbase:
+    case Mnemonic::Lds:
+    case Mnemonic::Les:
     case Mnemonic::Lfs:
     case Mnemonic::Lgs:
     case Mnemonic::Wrpkru: return true;
@@ -247,116 +146,175 @@ std::string hex(const Code& code) {
   return text;
 }
 
-class Sweep {
+// Encodings to try: every opcode with memory at [rBX] and with register operands, under the prefixes that matter.
+class Encodings {
  public:
-  explicit Sweep(bool compatibility)
-      : compatibility_(compatibility),
-        decoder_(compatibility ? Mode::Bits32 : Mode::Bits64, host_features()) {}
-
-  // Compares one instruction; zeros follow `code`.
-  void check(Code code) {
-    code.resize(32);
-    Insn ours = decoder_.decode(code);
-    if (dangerous(ours) || excused(ours, code) || agrees(ours, code) || ++differences_ > 200)
-      return;
-    code.resize(kMaxLength);
-    report_ += format("{}: {} [{}]\n", hex(code), print(ours, 0), ours.length);
-  }
-
-  void run() {
-    const std::vector<Code> prefixes = {{}, {0x66}, {0xF3}, {0xF2}, {0xF0}};
+  template <class Visit>
+  static void each_legacy(const std::vector<Code>& prefixes, Visit visit) {
     const std::vector<Code> maps = {{}, {0x0F}, {0x0F, 0x38}, {0x0F, 0x3A}};
     for (const Code& prefix : prefixes)
       for (const Code& map : maps)
         for (unsigned opcode = 0; opcode < 256; ++opcode)
-          sweep_modrm(prefix, map, static_cast<u8>(opcode));
-    for (unsigned map = 1; map <= 3; ++map)
-      for (unsigned opcode = 0; opcode < 256; ++opcode) sweep_vex(map, static_cast<u8>(opcode));
+          for (unsigned modrm = 0; modrm < 256; ++modrm) {
+            if (!wanted(map, opcode, modrm)) continue;
+            Code code = prefix;
+            code.insert(code.end(), map.begin(), map.end());
+            code.push_back(static_cast<u8>(opcode));
+            code.push_back(static_cast<u8>(modrm));
+            visit(code);
+          }
   }
-  const std::string& report() const { return report_; }
+
+  template <class Visit>
+  static void each_vex(Visit visit) {
+    for (unsigned map = 1; map <= 3; ++map)
+      for (unsigned opcode = 0; opcode < 256; ++opcode) {
+        if (is_mask_register_opcode(map, opcode)) continue;
+        bool group = opcode == 0xAE || opcode == 0xF3 || (opcode >= 0x71 && opcode <= 0x73);
+        for (u8 vvvv : {0x78, 0x30})
+          for (unsigned low = 0; low < 16; ++low)
+            for (unsigned reg = 0; reg < 8; reg += group ? 1 : 8)
+              for (unsigned modrm : {0x03u, 0xC3u})
+                visit({0xC4, static_cast<u8>(0xE0 | map),
+                       static_cast<u8>((low & 8) << 4 | vvvv | (low & 7)), static_cast<u8>(opcode),
+                       static_cast<u8>(modrm | reg << 3)});
+      }
+  }
 
  private:
-  // A valid instruction is accepted when complete and not a byte earlier.
-  bool agrees(const Insn& ours, const Code& code) const {
-    if (ours.status != Status::Ok)
-      return judge(code, kMaxLength, compatibility_) == Opinion::Invalid;
-    return judge(code, ours.length, compatibility_) == Opinion::Valid &&
-           (ours.length == 1 ||
-            judge(code, ours.length - 1u, compatibility_) == Opinion::WantsMore);
-  }
-
-  void sweep_modrm(const Code& prefix, const Code& map, u8 opcode) {
+  static bool wanted(const Code& map, unsigned opcode, unsigned modrm) {
     // x87 and group 0F 01 are told apart by the whole byte, others by mod and reg.
     bool whole = (map.empty() && (opcode & 0xF8) == 0xD8) || (map.size() == 1 && opcode == 0x01);
-    for (unsigned modrm = 0; modrm < 256; ++modrm) {
-      bool memory = modrm < 0x40 && (modrm & 7) == 3;
-      bool in_register = modrm >= 0xC0 && (whole || (modrm & 7) == 3);
-      if (!memory && !in_register) continue;
-      Code code = prefix;
-      code.insert(code.end(), map.begin(), map.end());
-      code.push_back(opcode);
-      code.push_back(static_cast<u8>(modrm));
-      check(code);
-    }
+    bool memory = modrm < 0x40 && (modrm & 7) == 3;
+    return memory || (modrm >= 0xC0 && (whole || (modrm & 7) == 3));
   }
-
-  void sweep_vex(unsigned map, u8 opcode) {
-    // The opcodes where AVX-512's mask register instructions live.
-    if (map == 1 && ((opcode >= 0x41 && opcode <= 0x4B) || (opcode >= 0x90 && opcode <= 0x99)))
-      return;
-    if (map == 3 && opcode >= 0x30 && opcode <= 0x33) return;
-    bool group = opcode == 0xAE || opcode == 0xF3 || (opcode >= 0x71 && opcode <= 0x73);
-    for (u8 vvvv : {0x78, 0x30})
-      for (unsigned low = 0; low < 16; ++low)
-        for (unsigned reg = 0; reg < 8; reg += group ? 1 : 8)
-          for (unsigned modrm : {0x03u, 0xC3u})
-            check({0xC4, static_cast<u8>(0xE0 | map),
-                   static_cast<u8>((low & 8) << 4 | vvvv | (low & 7)), opcode,
-                   static_cast<u8>(modrm | reg << 3)});
+  // AVX-512's, which the host may have.
+  static bool is_mask_register_opcode(unsigned map, unsigned opcode) {
+    if (map == 1) return (opcode >= 0x41 && opcode <= 0x4B) || (opcode >= 0x90 && opcode <= 0x99);
+    return map == 3 && opcode >= 0x30 && opcode <= 0x33;
   }
-
-  bool compatibility_;
-  Decoder decoder_;
-  unsigned differences_ = 0;
-  std::string report_;
 };
 
-// Runs the sweep in a child, which may die of what it executes.
-std::string sweep_in_child(bool compatibility) {
-  int ends[2];
-  if (pipe(ends) != 0) return "cannot make a pipe";
-  pid_t child = fork();
-  if (child == 0) {
-    close(ends[0]);
-    alarm(60);
-    prepare();
-    Sweep sweep(compatibility);
-    sweep.run();
-    std::string report = sweep.report() + "done\n";
-    for (std::size_t at = 0; at < report.size();) {
-      ssize_t wrote = write(ends[1], report.data() + at, report.size() - at);
-      if (wrote <= 0) _exit(4);
-      at += static_cast<std::size_t>(wrote);
-    }
-    _exit(0);
+class Report {
+ public:
+  explicit Report(bool compatibility) : compatibility_(compatibility) {}
+  bool compatibility() const { return compatibility_; }
+  Insn decode(Code& code) const {
+    code.resize(32);
+    return decoder_.decode(code);
   }
-  close(ends[1]);
-  std::string report;
-  char buffer[4096];
-  for (ssize_t got; (got = read(ends[0], buffer, sizeof buffer)) > 0;)
-    report.append(buffer, static_cast<std::size_t>(got));
-  close(ends[0]);
-  return report;
+  void add(const Code& code, const Insn& insn, const char* what) {
+    if (++count_ > 100) return;
+    text_ += format("{}: {} [{}]: {}\n", hex({code.begin(), code.begin() + kMaxLength}),
+                    print(insn, 0), insn.length, what);
+  }
+  std::string text() const { return count_ > 100 ? text_ + format("{} in all\n", count_) : text_; }
+
+ private:
+  bool compatibility_;
+  Decoder decoder_{compatibility_ ? Mode::Bits32 : Mode::Bits64, host_features()};
+  unsigned count_ = 0;
+  std::string text_;
+};
+
+// A valid instruction is accepted when complete and not a byte earlier; zeros follow `code`.
+void check_length(Report& report, Code code) {
+  Insn insn = report.decode(code);
+  if (dangerous(insn) || excused(insn, code)) return;
+  auto run = [&](unsigned length) {
+    return host_cpu::run({.code = code, .length = length, .compatibility = report.compatibility()});
+  };
+  if (insn.status != Status::Ok) {
+    if (run(kMaxLength).trap != host_cpu::kInvalidOpcode)
+      report.add(code, insn, "the CPU knows it");
+    return;
+  }
+  Verdict whole = run(insn.length);
+  if (whole.trap == host_cpu::kInvalidOpcode) report.add(code, insn, "#UD");
+  if (whole.wants_more) report.add(code, insn, "longer");
+  if (insn.length > 1 && !run(insn.length - 1u).wants_more) report.add(code, insn, "shorter");
 }
 
-TEST(HostTest, LongMode) {
-  if (!host_is_amd()) GTEST_SKIP() << "the decoder follows AMD CPUs; this host has another";
-  EXPECT_EQ(sweep_in_child(false), "done\n");
+// Not told by the memory operand alone.
+bool memory_is_special(const Row& row) {
+  constexpr u32 kSpecial = attr::kCpl0 | attr::kUmip | attr::kMasked | attr::kBitString;
+  return (row.attributes & kSpecial) != 0 ||
+         row.mnemonic == Mnemonic::Arpl;  // ARPL writes on demand
 }
 
-TEST(HostTest, CompatibilityMode) {
-  if (!host_is_amd()) GTEST_SKIP() << "the decoder follows AMD CPUs; this host has another";
-  EXPECT_EQ(sweep_in_child(true), "done\n");
+// The memory operand is as large as decoded, accessed as decoded and aligned as decoded.
+void check_memory(Report& report, Code code) {
+  Insn insn = report.decode(code);
+  if (insn.status != Status::Ok || !insn.is_memory() || dangerous(insn) || excused(insn, code))
+    return;
+  constexpr u8 kRbx = 3;
+  if (insn.base != kRbx || insn.address_size == 2) return;  // the "opcode" was a prefix
+  const Row& row = row_of(insn);
+  unsigned size = 0;
+  for (unsigned i = 0; i < kMaxOperands; ++i)
+    if (Operand here = operand(insn, i); here.kind == OperandKind::Memory) size = here.size;
+  MemoryUse use = memory_use(row);
+  bool accesses = use != MemoryUse::AddressOnly && use != MemoryUse::None;
+  if (memory_is_special(row) || (size == 0 && accesses)) return;
+  auto run = [&](unsigned room) {
+    return host_cpu::run({.code = code,
+                          .length = insn.length,
+                          .compatibility = report.compatibility(),
+                          .room = room});
+  };
+  if (!accesses) {
+    if (run(0).data_fault) report.add(code, insn, "accesses memory");
+    return;
+  }
+  bool aligned = alignment(row, size) != 1;
+  if (run(size).data_fault) report.add(code, insn, "accesses more");
+  Verdict beyond = run(aligned ? 0 : size - 1);
+  bool writes = use == MemoryUse::Store || use == MemoryUse::Modify;
+  if (!beyond.data_fault)
+    report.add(code, insn, "accesses less");
+  else if (((beyond.error & host_cpu::kWriteAccess) != 0) != writes)
+    report.add(code, insn, writes ? "only reads" : "writes");
+  constexpr u64 kProtection = 13;
+  if (size >= 16 && (run(size + 1).trap == kProtection) != aligned)
+    report.add(code, insn, aligned ? "may be misaligned" : "must be aligned");
+}
+
+std::string lengths(bool compatibility) {
+  Report report(compatibility);
+  auto visit = [&](Code code) { check_length(report, std::move(code)); };
+  Encodings::each_legacy({{}, {0x66}, {0xF3}, {0xF2}, {0xF0}}, visit);
+  Encodings::each_vex(visit);
+  return report.text();
+}
+
+std::string memory(bool compatibility) {
+  Report report(compatibility);
+  auto visit = [&](Code code) { check_memory(report, std::move(code)); };
+  std::vector<Code> prefixes = {{}, {0x66}, {0xF3}, {0xF2}};
+  if (!compatibility) prefixes.push_back({0x48});
+  Encodings::each_legacy(prefixes, visit);
+  Encodings::each_vex(visit);
+  return report.text();
+}
+
+class HostTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!host_is_amd()) GTEST_SKIP() << "the decoder follows AMD CPUs; this host has another";
+  }
+};
+
+TEST_F(HostTest, LengthsInLongMode) {
+  EXPECT_EQ(host_cpu::in_child([] { return lengths(false); }), "");
+}
+TEST_F(HostTest, LengthsInCompatibilityMode) {
+  EXPECT_EQ(host_cpu::in_child([] { return lengths(true); }), "");
+}
+TEST_F(HostTest, MemoryInLongMode) {
+  EXPECT_EQ(host_cpu::in_child([] { return memory(false); }), "");
+}
+TEST_F(HostTest, MemoryInCompatibilityMode) {
+  EXPECT_EQ(host_cpu::in_child([] { return memory(true); }), "");
 }
 
 }  // namespace

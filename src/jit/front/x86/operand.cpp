@@ -10,6 +10,7 @@ unsigned bytes(const Insn& insn, Size size) {
   unsigned operand = insn.operand_size;
   bool wide = operand == 8;
   switch (size) {
+    case Size::Xsave:
     case Size::None: return 0;
     case Size::B: return 1;
     case Size::W: return 2;
@@ -123,10 +124,13 @@ unsigned vsib_index_size(const Insn& insn) {
 Unit unit(const Row& row) {
   bool vector = has_class(row, RegClass::Vector) || (row.attributes & attr::kSse) != 0;
   if (vector) return row.is_vex() ? Unit::Avx : Unit::Sse;
-  if (row.is_vex() && (row.attributes & attr::kSse) != 0) return Unit::Avx;
   if (has_class(row, RegClass::Mmx)) return Unit::Mmx;
   bool escape = row.map() == Map::One && (row.opcode() & 0xF8) == 0xD8;
   return escape || (row.attributes & attr::kX87) != 0 ? Unit::X87 : Unit::Integer;
+}
+
+bool touches_mmx(const Row& row) {
+  return has_class(row, RegClass::Mmx) || row.mnemonic == Mnemonic::Emms;
 }
 
 Lowering lowering(const Row& row) {
@@ -157,9 +161,13 @@ FeatureSet needed(const Row& row, bool ymm) {
   return ymm && (row.attributes & attr::kYmmIsAvx2) != 0 ? result.with(Feature::Avx2) : result;
 }
 
-bool needs_alignment(const Row& row, unsigned bytes) {
-  if (row.is_vex()) return (row.attributes & attr::kAligned) != 0;
-  return unit(row) == Unit::Sse && bytes == 16 && (row.attributes & attr::kUnaligned) == 0;
+unsigned alignment(const Row& row, unsigned bytes) {
+  if ((row.attributes & attr::kAligned) != 0) {
+    constexpr unsigned kXsave = 64, kFxsave = 16;
+    return bytes == 0 ? kXsave : bytes > kXsave ? kFxsave : bytes;
+  }
+  bool sse = unit(row) == Unit::Sse && bytes == 16 && (row.attributes & attr::kUnaligned) == 0;
+  return sse ? 16 : 1;
 }
 
 }  // namespace menura::jit::x86

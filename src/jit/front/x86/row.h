@@ -38,7 +38,7 @@ enum class RegClass : u8 { None, Gpr, Segment, Control, Debug, X87, Mmx, Vector 
 
 // Sizes as the manuals' second letters give them. "Operand size" is Insn::operand_size.
 enum class Size : u8 {
-  None,    // an address only, or a size known at run time (XSAVE)
+  None,    // an address only
   B,       // 1
   W,       // 2
   D,       // 4
@@ -56,6 +56,7 @@ enum class Size : u8 {
   Env,     // x87 environment: 14 or 28
   State,   // x87 state: 94 or 108
   Fx,      // 512
+  Xsave,   // known at run time
   X,       // vector length
   X2,      // half, quarter, eighth of it
   X4,
@@ -124,7 +125,8 @@ inline constexpr u32 kStack = 1u << 10;     // pushes or pops
 inline constexpr u32 kString = 1u << 11;    // steps rSI or rDI by DF
 inline constexpr u32 kEmit =
     1u << 12;  // needs its own emitter for a reason no other attribute gives
-inline constexpr u32 kAligned = 1u << 13;  // VEX form with #GP on a misaligned memory operand
+inline constexpr u32 kAligned =
+    1u << 13;  // #GP on a misaligned memory operand, also where SSE's rule does not say so
 inline constexpr u32 kUnaligned =
     1u << 14;  // SSE form with a 16-byte memory operand that may be misaligned
 inline constexpr u32 kCountedFlags = 1u << 15;  // a zero count leaves all flags as they were
@@ -174,10 +176,12 @@ enum class Lowering : u8 { Native, Emitter };
 enum class MemoryUse : u8 { None, Load, Store, Modify, AddressOnly };
 
 Unit unit(const Row& row);
+// True for MMX forms, also those whose unit is Sse (CVTPI2PS): they switch the x87 state to MMX.
+bool touches_mmx(const Row& row);
 Lowering lowering(const Row& row);
 MemoryUse memory_use(const Row& row);
 FeatureSet needed(const Row& row, bool ymm);
-// True when a memory operand of `bytes` must be naturally aligned, else #GP(0).
-bool needs_alignment(const Row& row, unsigned bytes);
+// What the address of a memory operand of `bytes` must be a multiple of, else #GP(0); 1 if it need not.
+unsigned alignment(const Row& row, unsigned bytes);
 
 }  // namespace menura::jit::x86

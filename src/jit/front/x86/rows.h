@@ -91,11 +91,12 @@ inline constexpr Op Gb = general(Place::Reg, Size::B), Gw = general(Place::Reg, 
                     Gy = general(Place::Reg, Size::Y), Gn = general(Place::Reg, Size::Native);
 inline constexpr Op Zb = general(Place::Opcode, Size::B), Zv = general(Place::Opcode, Size::V);
 inline constexpr Op By = general(Place::Vvvv, Size::Y);
-inline constexpr Op M_ = memory(Size::None), Mw = memory(Size::W), Md = memory(Size::D),
-                    Mq = memory(Size::Q), Mt = memory(Size::T), Mdq = memory(Size::Dq),
-                    Mx = memory(Size::X), Mv = memory(Size::V), My = memory(Size::Y),
-                    Mp = memory(Size::Far), Ma = memory(Size::Pair), Ms = memory(Size::Desc),
-                    Menv = memory(Size::Env), Mstate = memory(Size::State), Mfx = memory(Size::Fx);
+inline constexpr Op M_ = memory(Size::None), Mb = memory(Size::B), Mw = memory(Size::W),
+                    Md = memory(Size::D), Mq = memory(Size::Q), Mt = memory(Size::T),
+                    Mdq = memory(Size::Dq), Mx = memory(Size::X), Mv = memory(Size::V),
+                    My = memory(Size::Y), Mp = memory(Size::Far), Ma = memory(Size::Pair),
+                    Ms = memory(Size::Desc), Menv = memory(Size::Env), Mstate = memory(Size::State),
+                    Mfx = memory(Size::Fx), Mxs = memory(Size::Xsave);
 inline constexpr Op Ib = immediate(Place::Imm, Size::B), Iw = immediate(Place::Imm, Size::W),
                     Ibs = immediate(Place::ImmSigned, Size::B),
                     Iz = immediate(Place::ImmSigned, Size::Z), Iv = immediate(Place::Imm, Size::V),
