@@ -1,0 +1,30 @@
+// The 512 bytes of IDENTIFY DEVICE and IDENTIFY PACKET DEVICE.
+//
+// Owner: hw/ide. Threads: pure functions. Source: ATA/ATAPI-7 volume 1, tables 16 and 17.
+// Example: `std::vector<std::byte> data = build_disk_identify(facts);`
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace menura {
+
+struct DiskIdentity {
+  std::string serial, firmware, model;
+  u64 sectors = 0;
+  u8 heads = 16, sectors_per_track = 63;  // the current translation
+  u8 max_multiple = 16, multiple = 0;
+  u8 dma_mode = 0;  // as SET FEATURES names it
+  bool write_cache = true, read_ahead = true;
+};
+std::vector<std::byte> build_disk_identify(const DiskIdentity& identity);
+
+struct PacketIdentity {
+  std::string serial, firmware, model;
+  u8 dma_mode = 0;
+};
+std::vector<std::byte> build_packet_identify(const PacketIdentity& identity);
+
+}  // namespace menura
