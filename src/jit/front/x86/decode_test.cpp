@@ -7,6 +7,7 @@
 
 #include "jit/front/x86/insn.h"
 #include "jit/front/x86/print.h"
+#include "jit/front/x86/sample.h"
 
 namespace menura::jit::x86 {
 namespace {
@@ -222,6 +223,21 @@ TEST(Rows, SaveAreasAreAligned) {
   EXPECT_EQ(alignment(row({0x0F, 0xAE, 0x20}), 0), 64u);            // XSAVE
   EXPECT_EQ(alignment(row({0x48, 0x0F, 0xC7, 0x08}), 16), 16u);     // CMPXCHG16B
   EXPECT_EQ(memory_use(row({0x0F, 0xAE, 0x28})), MemoryUse::Load);  // XRSTOR
+}
+
+TEST(Rows, EachHasAnEncoding) {
+  u64 random = 42;
+  for (unsigned row = 1; row < row_count(); ++row) {
+    bool found = false;
+    for (unsigned attempt = 0; attempt < 300 && !found; ++attempt)
+      for (Mode mode : {Mode::Bits16, Mode::Bits32, Mode::Bits64}) {
+        Sample code = sample(row, mode, random);
+        if (code.length == 0) continue;
+        found = true;
+        EXPECT_EQ(decode({code.bytes.begin(), code.bytes.begin() + code.length}, mode).row, row);
+      }
+    EXPECT_TRUE(found) << row << " " << name(row_at(row).mnemonic, 4);
+  }
 }
 
 TEST(Rows, OperandsResolve) {

@@ -147,6 +147,7 @@ class Expansion {
         expand(tables_.slots[slot / 256][slot % 256], members + first[slot],
                members + first[slot + 1]);
     describe();
+    tables_.row_count = kRowCount;
   }
   constexpr Tables tables() const { return tables_; }
 

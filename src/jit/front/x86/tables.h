@@ -46,6 +46,7 @@ struct Tables {
   Shape shapes[64];
   u16 leaves[12288] = {};
   Form forms[1600];
+  unsigned row_count = 0;
 };
 
 extern const Tables kTables;

@@ -10,6 +10,7 @@
 #include "base/format.h"
 #include "jit/front/x86/insn.h"
 #include "jit/front/x86/print.h"
+#include "jit/front/x86/sample.h"
 #include "jit/front/x86/zydis_oracle.h"
 
 namespace menura::jit::x86 {
@@ -174,6 +175,16 @@ TEST_P(ZydisTest, Addressing) {
           head.insert(head.end(), {0x8B, static_cast<u8>(modrm), static_cast<u8>(sib)});
           check(head);
         }
+}
+
+// Every row, by encodings made from it.
+TEST_P(ZydisTest, Samples) {
+  u64 random = 1;
+  for (unsigned row = 1; row < row_count(); ++row)
+    for (unsigned attempt = 0; attempt < 50; ++attempt) {
+      Sample found = sample(row, mode(), random);
+      if (found.length != 0) check({found.bytes.begin(), found.bytes.begin() + found.length});
+    }
 }
 
 // Random bytes behind random prefixes.
