@@ -1,0 +1,160 @@
+// JitVcpu: one CPU that runs guest code by translating it.
+//
+// Owner: JitAccelerator's caller (the vCPU thread). Threads: as Vcpu says.
+// Design: src/accel/jit/README.md. Example: `auto cpu = TRY(JitVcpu::create(machine, options, config));`
+#pragma once
+
+#include <array>
+#include <optional>
+#include <unordered_map>
+
+#include "accel/accelerator.h"
+#include "accel/jit/soft_mmu.h"
+#include "accel/jit/vcpu_block.h"
+#include "cpu/x86/delivery.h"
+#include "jit/back/x64/emitter.h"
+#include "jit/front/x86/execute.h"
+#include "jit/front/x86/translate.h"
+#include "jit/opt/passes.h"
+#include "jit/run/block_table.h"
+#include "jit/run/code_cache.h"
+
+namespace menura::engine {
+
+using jit::BlockTable;
+using jit::CodeCache;
+using jit::TranslatedBlock;
+using jit::x86::Insn;
+using jit::x86::Outcome;
+
+struct JitOptions {
+  size_t code_size = 64 << 20;  // tb-size=, bytes per vCPU
+  unsigned block_limit = 64;    // guest instructions in a block; 0: none, everything is stepped
+  opt::PassSet passes = {};     // jit-opt=
+};
+
+// What `info jit` prints.
+struct JitStatistics {
+  u64 blocks = 0, instructions = 0, steps = 0, misses = 0, flushes = 0, invalidations = 0, code = 0;
+};
+
+class JitVcpu final : public Vcpu, private CodeWatch {
+ public:
+  static Result<std::unique_ptr<JitVcpu>> create(const AcceleratorContext& machine,
+                                                 const JitOptions& options,
+                                                 const VcpuConfig& config);
+  ~JitVcpu() override;
+
+  Exit run() override;
+  void kick() override { request(attention::kKick); }
+  std::string failure() const override { return failure_; }
+  void get(x86::State& state) override;
+  void set(const x86::State& state) override;
+
+  void set_intr(bool pending) override;
+  void nmi() override { wake(attention::kNmi); }
+  void smi() override { wake(attention::kSmi); }
+  void init() override { wake(attention::kInit); }
+  void sipi(u8 vector) override;
+
+  // Another thread changed the memory map.
+  void memory_changed() { request(attention::kMemory); }
+  // Something other than this vCPU wrote to memory that may hold code. On the vCPU's thread.
+  void note_code_written(const void* host, u64 size);
+  const JitStatistics& statistics() const { return statistics_; }
+
+  // Signals and slow paths find their way back here.
+  bool handle_signal(int signal, int code, void* ucontext);
+  void* slow_path(u64 linear, u32 size, x86::PageAccess access, const void* site);
+
+ private:
+  JitVcpu(const AcceleratorContext& machine, const JitOptions& options, const VcpuConfig& config,
+          VcpuBlockPtr block, std::unique_ptr<CodeCache> cache);
+
+  void request(u32 bits) { block_->poll.fetch_or(bits); }
+  void wake(u32 bits);
+
+  // The run loop: jit_vcpu.cpp.
+  std::optional<Exit> attend();
+  std::optional<Exit> interrupts();
+  std::optional<Exit> turn();
+  void enter(const u8* writable_code);
+  TranslatedBlock* block_at(u64 pc);
+  TranslatedBlock* translate(const ir::Key& key, std::span<const u8> code);
+  void mode_changed();
+  void flush_code();
+  std::optional<Exit> deliver(const x86::Fault& fault, u64 dr6_bits = 0);
+  void enter_host();
+  void leave_host();
+
+  // One instruction at a time: step.cpp.
+  std::optional<Exit> step();
+  std::optional<Exit> finish_step(const Outcome& outcome, bool traced);
+  x86::OrFault<Insn> fetch();
+  Outcome step_native(const Insn& insn);
+  x86::OrFault<void> run_native(const Insn& insn, const ir::Address& address);
+  x86::OrFault<void> run_with_memory(const Insn& insn, u64 linear);
+  x86::OrFault<void> run_thunk(const Insn& insn, void* pointer);
+  u64 linear_of(const ir::Address& address) const;
+
+  struct Thunk {
+    const u8* code;  // writable alias
+    const u8* entry;
+    std::vector<x64::Site> sites;
+  };
+  const Thunk& thunk_of(const Insn& insn);
+
+  // CodeWatch.
+  bool page_has_code(const void* host) const override;
+  bool line_has_code(const void* host, u64 size) const override;
+  void written(const void* host, u64 size) override;
+  u64 guest_tsc() const override;
+  void set_guest_tsc(u64 value) override;
+  void sync_x87() override;
+  void load_x87() override;
+
+  // Configuration
+  const JitOptions options_;
+  const VcpuConfig config_;
+  const u32 signature_;  // CPUID.1:EAX
+  const bool bootstrap_;
+
+  // Wiring
+  AcceleratorContext machine_;
+  VcpuBlockPtr block_;
+  std::unique_ptr<CodeCache> cache_;
+  x64::Emitter emitter_;
+  x64::Routines routines_;
+  SoftMmu mmu_;
+
+  // State
+  x86::State& s_;
+  jit::x86::FeatureSet features_ = jit::x86::FeatureSet::all();
+  BlockTable table_;
+  ir::Block ir_;
+  struct BytesKey {
+    std::array<u8, 16> bytes{};
+    bool operator==(const BytesKey&) const = default;
+  };
+  struct BytesHash {
+    size_t operator()(const BytesKey& key) const;
+  };
+  std::unordered_map<BytesKey, Thunk, BytesHash> thunks_;
+  std::array<u8, 16> fetched_{};  // of the instruction being stepped
+  const Thunk* running_thunk_ = nullptr;
+  int trapped_vector_ = -1;  // by a signal inside the thunk
+  ir::Key mode_key_;         // mode and code base of what the contexts' jumps hold
+  u64 paging_ = 0;           // fingerprint of what translations depend on
+  std::atomic<bool> intr_{false};
+  std::atomic<u8> sipi_vector_{0};
+  u64 tsc_offset_ = 0;
+  JitStatistics statistics_;
+  std::string failure_;
+};
+
+// Installs the process's handlers for faults inside translated code; once.
+void install_signal_handlers();
+// The vCPU that this thread runs, for the handlers.
+extern thread_local JitVcpu* running_vcpu;
+
+}  // namespace menura::engine

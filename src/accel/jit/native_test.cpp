@@ -1,0 +1,331 @@
+// Every native instruction form, at random, against the host's CPU running the same bytes: stepped
+// (a thunk) and translated (a block), alone and in sequences that keep flags alive across memory
+// checks. Seeds are fixed; MENURA_FUZZ_CASES and MENURA_FUZZ_SEED ask for more.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "accel/jit/host_oracle.h"
+#include "accel/jit/jit_vcpu.h"
+
+namespace menura::engine {
+namespace {
+
+using jit::x86::Mnemonic;
+
+constexpr u64 kCodeSize = 0x2000, kDataSize = 0x4000;
+constexpr u8 kPointer = x86::Rsi;  // the register that memory operands use in sequences
+
+class Machine {
+ public:
+  explicit Machine(const JitOptions& options) {
+    // Guest addresses are host addresses, so that the oracle sees the same pointers.
+    root_.map(address(*data_), data_region_);
+    root_.map(address(*code_), code_region_);
+    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {})).value();
+  }
+  static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }
+  u64 data() const { return address(*data_); }
+  u8* data_bytes() { return reinterpret_cast<u8*>(data_->host()); }
+  u64 code() const { return address(*code_); }
+  JitVcpu& cpu() { return *cpu_; }
+  void load(u64 offset, std::span<const u8> bytes) {
+    AccessStatus done = memory_.write(GuestAddr{code() + offset}, std::as_bytes(bytes));
+    ASSERT_EQ(done, AccessStatus::Ok);
+  }
+
+ private:
+  Region root_ = Region::container("memory", Region::kWholeSpace);
+  Region io_root_ = Region::container("io", 0x10000);
+  AddressSpace memory_{"memory", root_}, io_{"io", io_root_};
+  MachineLock lock_;
+  std::shared_ptr<RamBlock> data_ = RamBlock::create({.name = "data", .size = kDataSize}).value();
+  std::shared_ptr<RamBlock> code_ = RamBlock::create({.name = "code", .size = kCodeSize}).value();
+  Region data_region_ = Region::ram("data", data_), code_region_ = Region::ram("code", code_);
+  std::unique_ptr<JitVcpu> cpu_;
+};
+
+// What the guest's and the oracle's runs begin with.
+void to_state(const NativeState& n, x86::State& s, u64 rip) {
+  s = {};
+  s.reset(x86::State::ResetCause::PowerOn, 0x600, true);
+  s.cr0 = x86::kCr0Pe;
+  s.cr4 = x86::kCr4Osfxsr | x86::kCr4Osxmmexcpt | x86::kCr4Osxsave;
+  s.xcr0 = 7;
+  s.efer = x86::kEferLme | x86::kEferLma;
+  for (x86::Segment& seg : s.seg) seg = {.attributes = 0xc093, .limit = 0xffff'ffff};
+  s.seg[x86::Cs].attributes = 0xa09b;
+  for (unsigned i = 0; i < 16; i++) s.gpr[i] = n.gpr[i];
+  s.rip = rip;
+  s.rflags = (n.flags & x86::kArithmeticFlags) | 2;
+  std::memcpy(&s.x87.fcw, n.fx, 2);
+  std::memcpy(&s.x87.fsw, n.fx + 2, 2);
+  s.x87.ftw = n.fx[4];
+  std::memcpy(&s.mxcsr, n.fx + 24, 4);
+  for (unsigned i = 0; i < 8; i++) std::memcpy(s.x87.st[i].data(), n.fx + 32 + 16 * i, 10);
+  for (unsigned i = 0; i < 16; i++) std::memcpy(s.vec[i].qwords.data(), n.ymm[i], 32);
+}
+
+// Status flags that the manuals leave undefined behind a program, and whether it looks at them.
+class UndefinedFlags {
+ public:
+  bool reads(const jit::x86::Row& row) const { return row.flags.read & flags_; }
+  void after(const jit::x86::Row& row) {
+    if (!(row.attributes & jit::x86::attr::kCountedFlags)) flags_ &= ~row.flags.written;
+    flags_ |= row.flags.undefined;
+  }
+  u64 mask() const {
+    constexpr u64 kBits[] = {x86::kCf, x86::kPf, x86::kAf, x86::kZf, x86::kSf, x86::kOf};
+    u64 mask = 0;
+    for (unsigned i = 0; i < 6; i++)
+      if (flags_ >> i & 1) mask |= kBits[i];
+    return mask;
+  }
+
+ private:
+  u8 flags_ = 0;
+};
+
+std::string difference(const NativeState& n, const x86::State& s, u64 undefined) {
+  for (unsigned i = 0; i < 16; i++)
+    if (i != x86::Rsp && s.gpr[i] != n.gpr[i])
+      return fmt::format("r{}: {:#x}, host {:#x}", i, s.gpr[i], n.gpr[i]);
+  if ((s.rflags ^ n.flags) & x86::kArithmeticFlags & ~undefined)
+    return fmt::format("flags: {:#x}, host {:#x}", s.rflags & x86::kArithmeticFlags,
+                       n.flags & x86::kArithmeticFlags);
+  if (std::memcmp(&s.mxcsr, n.fx + 24, 4)) return fmt::format("mxcsr {:#x}", s.mxcsr);
+  if (std::memcmp(&s.x87.fsw, n.fx + 2, 2) || s.x87.ftw != n.fx[4] ||
+      std::memcmp(&s.x87.fcw, n.fx, 2))
+    return fmt::format("x87 control {:#x} {:#x} {:#x}", s.x87.fcw, s.x87.fsw, s.x87.ftw);
+  for (unsigned i = 0; i < 8; i++)
+    if (std::memcmp(s.x87.st[i].data(), n.fx + 32 + 16 * i, 10)) return fmt::format("st({})", i);
+  for (unsigned i = 0; i < 16; i++)
+    if (std::memcmp(s.vec[i].qwords.data(), n.ymm[i], 32)) return fmt::format("ymm{}", i);
+  return "";
+}
+
+class Generator {
+ public:
+  Generator(u64 seed, u64 data) : random_(seed), data_(data) {}
+
+  u64 number() { return random_(); }
+  bool chance(unsigned percent) { return random_() % 100 < percent; }
+  // Small, large, and those around the borders of sizes.
+  u64 interesting() {
+    constexpr u64 kEdges[] = {0,
+                              1,
+                              2,
+                              0x7f,
+                              0x80,
+                              0xff,
+                              0x7fff,
+                              0x8000,
+                              0xffff,
+                              0x7fff'ffff,
+                              0x8000'0000,
+                              0xffff'ffff,
+                              0x7fff'ffff'ffff'ffff,
+                              0x8000'0000'0000'0000,
+                              ~u64{0}};
+    switch (random_() % 4) {
+      case 0: return kEdges[random_() % std::size(kEdges)];
+      case 1: return random_() % 100;
+      default: return random_();
+    }
+  }
+
+  NativeState state() {
+    NativeState n{};
+    for (u64& r : n.gpr) r = interesting();
+    n.flags = 0x202 | (random_() & x86::kArithmeticFlags);
+    const u16 fcw = 0x37f;
+    std::memcpy(n.fx, &fcw, 2);
+    n.fx[4] = static_cast<u8>(random_());
+    const u32 mxcsr = 0x1f80 | static_cast<u32>(random_() & 0x6000);
+    std::memcpy(n.fx + 24, &mxcsr, 4);
+    for (unsigned i = 0; i < 8; i++) {
+      const double value = static_cast<double>(static_cast<i64>(interesting())) / 64;
+      const long double wide = value;
+      std::memcpy(n.fx + 32 + 16 * i, &wide, 10);
+    }
+    for (auto& y : n.ymm)
+      for (unsigned i = 0; i < 32; i += 8) {
+        const u64 v = interesting();
+        std::memcpy(y + i, &v, 8);
+      }
+    return n;
+  }
+
+  // One native instruction whose memory operand, if any, can be placed by registers.
+  std::vector<u8> instruction(jit::x86::Insn& insn) {
+    for (;;) {
+      std::vector<u8> bytes;
+      if (chance(15)) bytes.push_back(0x66);
+      if (chance(4)) bytes.push_back(0xf0);
+      if (chance(15)) bytes.push_back(chance(50) ? 0xf2 : 0xf3);
+      if (chance(45)) bytes.push_back(static_cast<u8>(0x40 | random_() % 16));
+      switch (random_() % 8) {
+        case 0: break;
+        case 1: [[fallthrough]];
+        case 2: bytes.push_back(0x0f); break;
+        case 3: bytes.push_back(0x0f), bytes.push_back(chance(70) ? 0x38 : 0x3a); break;
+        case 4:
+        case 5:
+          bytes.push_back(0xc4);
+          bytes.push_back(static_cast<u8>((random_() & 0xe0) | (1 + random_() % 3)));
+          bytes.push_back(static_cast<u8>(random_()));
+          break;
+        case 6: bytes.push_back(static_cast<u8>(0xd8 + random_() % 8)); break;
+        case 7: break;
+      }
+      while (bytes.size() < 15) bytes.push_back(static_cast<u8>(random_()));
+      insn = decoder_.decode(bytes);
+      if (insn.status != jit::x86::Status::Ok || !usable(insn)) continue;
+      bytes.resize(insn.length);
+      return bytes;
+    }
+  }
+
+  static bool usable(const jit::x86::Insn& insn) {
+    using namespace jit::x86;
+    const Row& row = row_of(insn);
+    if (lowering(row) != Lowering::Native) return false;
+    if (row.attributes & (attr::kMasked | attr::kDistinct)) return false;
+    switch (insn.mnemonic) {
+      case Mnemonic::Fnstenv:  // they show where the instruction lies
+      case Mnemonic::Fnsave:
+      case Mnemonic::Fldenv:
+      case Mnemonic::Frstor:
+      case Mnemonic::Ldmxcsr:
+      case Mnemonic::Vldmxcsr:
+      case Mnemonic::Fldcw: return false;
+      default: break;
+    }
+    if (native_template(insn).general_used & 1u << menura::x86::Rsp) return false;
+    if (!insn.is_memory()) return true;
+    if (insn.address_size != 8 || insn.has(seen::kRipRelative)) return false;
+    if (insn.segment == jit::x86::Segment::Fs || insn.segment == jit::x86::Segment::Gs)
+      return false;
+    if (insn.base == kNoRegister || insn.base == menura::x86::Rsp) return false;
+    const bool bit_string = row.attributes & attr::kBitString;
+    return insn.base != insn.index &&
+           !(bit_string && (insn.base == insn.reg || insn.index == insn.reg));
+  }
+
+  // Sets the registers so that the operand lies at `at`.
+  static void place(const jit::x86::Insn& insn, NativeState& n, u64 at) {
+    u64 sum = static_cast<u64>(insn.disp);
+    if (insn.index != jit::x86::kNoRegister) {
+      n.gpr[insn.index] &= 0xff;
+      sum += n.gpr[insn.index] << insn.scale;
+    }
+    if (jit::x86::row_of(insn).attributes & jit::x86::attr::kBitString) n.gpr[insn.reg] &= 0x3ff;
+    n.gpr[insn.base] = at - sum;
+  }
+
+ private:
+  std::mt19937_64 random_;
+  u64 data_;
+  jit::x86::Decoder decoder_{jit::x86::Mode::Bits64, jit::x86::FeatureSet::all()};
+};
+
+std::string hex(std::span<const u8> bytes) {
+  std::string s;
+  for (u8 b : bytes) s += fmt::format("{:02x} ", b);
+  return s;
+}
+
+u64 setting(const char* name, u64 otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+// Runs one program on both, and compares.
+void compare(Machine& m, HostOracle& host, const NativeState& begin, std::vector<u8> program,
+             Generator& g, const UndefinedFlags& undefined) {
+  std::vector<u8> image(kDataSize);
+  for (size_t i = 0; i < image.size(); i += 8) {
+    const u64 v = g.interesting();
+    std::memcpy(image.data() + i, &v, 8);
+  }
+  std::memcpy(m.data_bytes(), image.data(), kDataSize);
+  NativeState expected = begin;
+  const int vector = host.run(expected, program);
+  std::vector<u8> expected_data(m.data_bytes(), m.data_bytes() + kDataSize);
+  std::memcpy(m.data_bytes(), image.data(), kDataSize);
+
+  static u64 offset = 0;
+  offset = (offset + 64) % (kCodeSize - 256);
+  const std::string text = hex(program);
+  program.push_back(0xf4);
+  x86::State s;
+  to_state(begin, s, m.code() + offset);
+  m.load(offset, program);
+  m.cpu().note_code_written(reinterpret_cast<const void*>(m.code() + offset), program.size());
+  m.cpu().set(s);
+  const Exit exit = m.cpu().run();
+  m.cpu().get(s);
+  if (vector >= 0) {
+    ASSERT_EQ(exit, Exit::Reset) << text;  // delivered into a missing IDT
+    return;
+  }
+  ASSERT_EQ(exit, Exit::Halted) << text << " rip +" << s.rip - m.code() - offset;
+  ASSERT_EQ(difference(expected, s, undefined.mask()), "") << text;
+  ASSERT_EQ(std::memcmp(expected_data.data(), m.data_bytes(), kDataSize), 0) << text << " memory";
+}
+
+void singles(unsigned block_limit, u64 cases) {
+  Machine m({.code_size = 4 << 20, .block_limit = block_limit});
+  HostOracle host;
+  Generator g(setting("MENURA_FUZZ_SEED", 1), m.data());
+  for (u64 i = 0; i < cases && !testing::Test::HasFatalFailure(); i++) {
+    jit::x86::Insn insn;
+    const std::vector<u8> bytes = g.instruction(insn);
+    NativeState n = g.state();
+    // Anywhere, also across the border of two pages; aligned more often.
+    u64 at = m.data() + 0x1000 - 64 + g.number() % 128;
+    if (g.chance(60)) at &= ~u64{31};
+    if (insn.is_memory()) Generator::place(insn, n, at);
+    UndefinedFlags undefined;
+    undefined.after(jit::x86::row_of(insn));
+    compare(m, host, n, bytes, g, undefined);
+  }
+}
+
+TEST(Native, SteppedInstructionsMatchTheHost) { singles(0, setting("MENURA_FUZZ_CASES", 20000)); }
+TEST(Native, TranslatedInstructionsMatchTheHost) {
+  singles(8, setting("MENURA_FUZZ_CASES", 20000));
+}
+
+TEST(Native, SequencesMatchTheHost) {
+  Machine m({.code_size = 4 << 20, .block_limit = 64});
+  HostOracle host;
+  Generator g(setting("MENURA_FUZZ_SEED", 2), m.data());
+  const u64 cases = setting("MENURA_FUZZ_CASES", 10000);
+  for (u64 i = 0; i < cases && !HasFatalFailure(); i++) {
+    std::vector<u8> program;
+    UndefinedFlags undefined;
+    NativeState n = g.state();
+    n.gpr[kPointer] = m.data() + 0x1000 - 64 + (g.number() % 8) * 32;
+    while (program.size() < 60) {
+      jit::x86::Insn insn;
+      const std::vector<u8> bytes = g.instruction(insn);
+      const ir::Native t = jit::x86::native_template(insn);
+      if (insn.mnemonic == Mnemonic::Div || insn.mnemonic == Mnemonic::Idiv) continue;
+      const bool writes_pointer =
+          (t.general_used >> kPointer & 1) || (insn.is_memory() && insn.base != kPointer) ||
+          insn.index != jit::x86::kNoRegister || insn.disp != static_cast<i8>(insn.disp) ||
+          (jit::x86::row_of(insn).attributes & jit::x86::attr::kBitString);
+      if (writes_pointer) continue;
+      if (insn.is_memory() && jit::x86::memory_size(insn) >= 16) continue;  // alignment
+      if (undefined.reads(jit::x86::row_of(insn))) continue;
+      undefined.after(jit::x86::row_of(insn));
+      program.insert(program.end(), bytes.begin(), bytes.end());
+    }
+    compare(m, host, n, program, g, undefined);
+  }
+}
+
+}  // namespace
+}  // namespace menura::engine

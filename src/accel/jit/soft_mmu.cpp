@@ -1,0 +1,348 @@
+#include "accel/jit/soft_mmu.h"
+
+#include <algorithm>
+
+#include "base/bits.h"
+
+namespace menura::engine {
+
+using x86::Fault;
+using x86::OrFault;
+using x86::PageAccess;
+using x86::Privilege;
+
+namespace {
+
+constexpr u64 kOffset = 4095;
+
+u8 physical_bits_of(const std::vector<CpuidEntry>& cpuid) {
+  for (const CpuidEntry& entry : cpuid)
+    if (entry.leaf == 0x8000'0008 && (entry.eax & 0xff)) return static_cast<u8>(entry.eax & 0xff);
+  return 40;
+}
+
+// A single access of the size, as the guest's own would be.
+void copy_single(void* to, const void* from, size_t size) {
+  switch (size) {
+    case 1:
+      __atomic_store_n(static_cast<u8*>(to), *static_cast<const u8*>(from), __ATOMIC_RELAXED);
+      break;
+    case 2: store_raw(to, load_raw<u16>(from)); break;
+    case 4: store_raw(to, load_raw<u32>(from)); break;
+    case 8: store_raw(to, load_raw<u64>(from)); break;
+    default: std::memcpy(to, from, size);
+  }
+}
+
+}  // namespace
+
+SoftMmu::SoftMmu(x86::State& state, const AcceleratorContext& machine, const VcpuConfig& config,
+                 CodeWatch& code, const void* miss)
+    : s_(state),
+      memory_(machine.memory),
+      io_(machine.io),
+      lock_(machine.lock),
+      cpuid_(config.cpuid),
+      lapic_(config.lapic),
+      code_(code),
+      physical_bits_(physical_bits_of(config.cpuid)),
+      view_(machine.memory.view()),
+      pool_(miss) {
+  refresh(0);
+}
+
+void SoftMmu::refresh(u64 code) {
+  const u16 pcid = (s_.cr4 & x86::kCr4Pcide) ? s_.cr3 & 0xfff : 0;
+  pool_.select(pcid);
+  Ring ring = Ring::Kernel;
+  if (s_.cpl() == 3)
+    ring = Ring::User;
+  else if (!(s_.cr4 & x86::kCr4Smap) || (s_.rflags & x86::kAc))
+    ring = Ring::KernelToUser;
+  context_ = &pool_.of(ring, code);
+}
+
+void SoftMmu::activate() {
+  if (active_ == context_) return;
+  active_ = context_;
+  asm volatile("wrgsbase %0" ::"r"(context_));
+}
+
+void SoftMmu::refresh_view() {
+  view_ = memory_.view();
+  last_range_ = nullptr;
+  pool_.clear_all();
+}
+
+const FlatRange* SoftMmu::range_at(u64 physical) {
+  const GuestAddr addr{physical};
+  if (last_range_ && last_range_->contains(addr)) return last_range_;
+  const FlatRange* range = view_->find(addr);
+  if (range) last_range_ = range;
+  return range;
+}
+
+bool SoftMmu::lapic_claims(u64 physical) const {
+  return lapic_ && lapic_->claims(GuestAddr{physical});
+}
+
+OrFault<SoftMmu::Part> SoftMmu::locate(u64 linear, PageAccess access, Privilege privilege,
+                                       x86::Translation* out) {
+  if (s_.long_mode_active() && !x86::canonical(s_, linear)) return x86::general_protection();
+  const bool user =
+      privilege == Privilege::User || (privilege == Privilege::Current && s_.cpl() == 3);
+  x86::Translation t = TRY(x86::walk(s_, *this, linear,
+                                     {.access = access,
+                                      .user = user,
+                                      .implicit = privilege == Privilege::Supervisor,
+                                      .physical_bits = physical_bits_}));
+  if (out) *out = t;
+  if (lapic_claims(t.physical)) return Part{t.physical, nullptr, nullptr};
+  const FlatRange* range = range_at(t.physical);
+  if (!range || !range->ram) return Part{t.physical, nullptr, range};
+  if (access == PageAccess::Write && range->readonly) return Part{t.physical, nullptr, range};
+  return Part{t.physical, range->ram->host() + range->offset_of(GuestAddr{t.physical}), range};
+}
+
+void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
+  // A page of which a part is something else is never cached.
+  const GuestAddr first{t.physical & ~kOffset}, last{t.physical | kOffset};
+  if (part.range->start > first || part.range->last < last) return;
+  const u64 page = linear & ~kOffset;
+  const u64 host = reinterpret_cast<u64>(part.host) - (linear & kOffset);
+  const u32 at = ir::tlb_index(linear);
+  context_->load[at] = {page, host};
+  if (t.page_size > 4096) pool_.current().note_large(linear);
+  const bool watched = part.range->dirty_clients != 0;
+  if (t.writable && !part.range->readonly && !watched && !code_.page_has_code(part.host))
+    context_->store[at] = {page, host};
+}
+
+void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
+  if ((linear & kOffset) + size > 4096) return nullptr;
+  x86::Translation translation;
+  OrFault<Part> found = locate(linear, access, Privilege::Current, &translation);
+  if (!found || !found->host) return nullptr;
+  const Part part = *found;
+  if (part.range->last < GuestAddr{translation.physical + size - 1}) return nullptr;
+  if (access == PageAccess::Write) {
+    if (code_.line_has_code(part.host, size)) return nullptr;
+    if (part.range->dirty_clients)
+      part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{translation.physical}), size);
+  }
+  insert(linear, translation, part);
+  return part.host;
+}
+
+OrFault<void*> SoftMmu::direct(u64 linear, u64 size, PageAccess access) {
+  if ((linear & kOffset) + size > 4096) return nullptr;
+  const Part part = TRY(locate(linear, access, Privilege::Current));
+  if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return nullptr;
+  if (access == PageAccess::Write) {
+    if (code_.line_has_code(part.host, size)) code_.written(part.host, size);
+    part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{part.physical}), size);
+  }
+  return static_cast<void*>(part.host);
+}
+
+OrFault<std::span<const u8>> SoftMmu::code_at(u64 linear) {
+  ContextSet& set = pool_.current();
+  CodePage& cached = set.code_page(linear, s_.cpl() == 3);
+  const u64 page = linear & ~kOffset, offset = linear & kOffset;
+  if (cached.page != page) {
+    x86::Translation t;
+    const Part part = TRY(locate(linear, PageAccess::Fetch, Privilege::Current, &t));
+    if (!part.host) return std::span<const u8>{};
+    if (part.range->start > GuestAddr{t.physical & ~kOffset} ||
+        part.range->last < GuestAddr{t.physical | kOffset})
+      return std::span<const u8>{};
+    cached = {page, reinterpret_cast<u8*>(part.host) - offset};
+    set.note_executed(linear);
+  }
+  return std::span<const u8>{cached.host + offset, 4096 - offset};
+}
+
+void SoftMmu::device_read(u64 physical, Bytes to) {
+  MachineLock::Guard guard(lock_);
+  if (lapic_claims(physical)) {
+    const u64 value =
+        lapic_->read({physical & kOffset, static_cast<unsigned>(std::min<size_t>(to.size(), 8))});
+    std::memset(to.data(), 0, to.size());
+    std::memcpy(to.data(), &value, std::min<size_t>(to.size(), 8));
+    return;
+  }
+  (void)memory_.read(GuestAddr{physical}, to);  // unmapped reads all ones
+}
+
+void SoftMmu::device_write(u64 physical, ConstBytes from) {
+  MachineLock::Guard guard(lock_);
+  if (lapic_claims(physical)) {
+    u64 value = 0;
+    const size_t size = std::min<size_t>(from.size(), 8);
+    std::memcpy(&value, from.data(), size);
+    lapic_->write({physical & kOffset, static_cast<unsigned>(size)}, value);
+    return;
+  }
+  (void)memory_.write(GuestAddr{physical}, from);
+}
+
+void SoftMmu::ram_write(const Part& part, ConstBytes from) {
+  if (code_.line_has_code(part.host, from.size())) code_.written(part.host, from.size());
+  copy_single(part.host, from.data(), from.size());
+  part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{part.physical}), from.size());
+}
+
+OrFault<void> SoftMmu::read(u64 linear, Bytes to, Privilege privilege) {
+  if (to.size() > 4096 - (linear & kOffset))
+    TRY(probe(linear, to.size(), PageAccess::Read, privilege));
+  for (size_t done = 0; done < to.size();) {
+    const u64 at = linear + done;
+    const size_t n = std::min<size_t>(to.size() - done, 4096 - (at & kOffset));
+    const Part part = TRY(locate(at, PageAccess::Read, privilege));
+    if (part.host && part.range->last >= GuestAddr{part.physical + n - 1})
+      copy_single(to.data() + done, part.host, n);
+    else
+      device_read(part.physical, to.subspan(done, n));
+    done += n;
+  }
+  return {};
+}
+
+OrFault<void> SoftMmu::write(u64 linear, ConstBytes from, Privilege privilege) {
+  if (from.size() > 4096 - (linear & kOffset))
+    TRY(probe(linear, from.size(), PageAccess::Write, privilege));
+  for (size_t done = 0; done < from.size();) {
+    const u64 at = linear + done;
+    const size_t n = std::min<size_t>(from.size() - done, 4096 - (at & kOffset));
+    const Part part = TRY(locate(at, PageAccess::Write, privilege));
+    if (part.host && part.range->last >= GuestAddr{part.physical + n - 1})
+      ram_write(part, from.subspan(done, n));
+    else
+      device_write(part.physical, from.subspan(done, n));
+    done += n;
+  }
+  return {};
+}
+
+OrFault<void> SoftMmu::probe(u64 linear, u64 size, PageAccess access, Privilege privilege) {
+  for (u64 at = linear;;) {
+    TRY(locate(at, access, privilege));
+    const u64 next = (at & ~kOffset) + 4096;
+    if (next - linear >= size) return {};
+    at = next;
+  }
+}
+
+OrFault<u64> SoftMmu::load(u64 linear, unsigned size, Privilege privilege) {
+  u64 value = 0;
+  TRY(read(linear, std::as_writable_bytes(std::span(&value, 1)).first(size), privilege));
+  return value;
+}
+
+OrFault<void> SoftMmu::store(u64 linear, unsigned size, u64 value, Privilege privilege) {
+  return write(linear, bytes_of(std::span(&value, 1)).first(size), privilege);
+}
+
+OrFault<Bytes> SoftMmu::window(u64 linear, u64 size, PageAccess access, Privilege privilege) {
+  size = std::min<u64>(size, 4096 - (linear & kOffset));
+  const Part part = TRY(locate(linear, access, privilege));
+  if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return Bytes{};
+  if (access == PageAccess::Write) {
+    if (code_.page_has_code(part.host)) return Bytes{};
+    part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{part.physical}), size);
+  }
+  return Bytes{part.host, size};
+}
+
+u64 SoftMmu::load_physical(GuestAddr addr, unsigned size) {
+  u64 value = 0;
+  const FlatRange* range = range_at(addr.value);
+  if (range && range->ram && range->last >= addr + (size - 1)) {
+    std::memcpy(&value, range->ram->host() + range->offset_of(addr), size);
+    return value;
+  }
+  device_read(addr.value, std::as_writable_bytes(std::span(&value, 1)).first(size));
+  return value;
+}
+
+void SoftMmu::store_physical(GuestAddr addr, unsigned size, u64 value) {
+  const FlatRange* range = range_at(addr.value);
+  const ConstBytes bytes = bytes_of(std::span(&value, 1)).first(size);
+  if (range && range->writable_ram() && range->last >= addr + (size - 1))
+    return ram_write({addr.value, range->ram->host() + range->offset_of(addr), range}, bytes);
+  device_write(addr.value, bytes);
+}
+
+bool SoftMmu::compare_exchange_physical(GuestAddr addr, unsigned size, u64 expected, u64 desired) {
+  const FlatRange* range = range_at(addr.value);
+  // Page tables in ROM cannot be marked: let the walk go on.
+  if (!range || !range->writable_ram()) return true;
+  std::byte* at = range->ram->host() + range->offset_of(addr);
+  bool done;
+  if (size == 4) {
+    u32 old = static_cast<u32>(expected);
+    done = __atomic_compare_exchange_n(reinterpret_cast<u32*>(at), &old, static_cast<u32>(desired),
+                                       false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  } else {
+    done = __atomic_compare_exchange_n(reinterpret_cast<u64*>(at), &expected, desired, false,
+                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  }
+  if (done) range->ram->mark_dirty(range->offset_of(addr), size);
+  return done;
+}
+
+u32 SoftMmu::in(u16 port, unsigned size) {
+  MachineLock::Guard guard(lock_);
+  return static_cast<u32>(io_.load(GuestAddr{port}, size));
+}
+
+void SoftMmu::out(u16 port, unsigned size, u32 value) {
+  MachineLock::Guard guard(lock_);
+  io_.store(GuestAddr{port}, size, value);
+}
+
+void SoftMmu::flush_tlb(x86::TlbScope scope, u16 pcid) {
+  if (scope == x86::TlbScope::OnePcid)
+    pool_.clear_pcid(pcid);
+  else
+    pool_.clear_all();
+}
+
+void SoftMmu::flush_page(u64 linear, u16 pcid, bool globals_too) {
+  (void)pcid;  // large pages and globals: every context forgets it
+  (void)globals_too;
+  pool_.clear_page(linear);
+}
+
+x86::CpuidLeaf SoftMmu::cpuid(u32 leaf, u32 subleaf) {
+  for (const CpuidEntry& e : cpuid_)
+    if (e.leaf == leaf && (!e.subleaf || *e.subleaf == subleaf))
+      return {e.eax, e.ebx, e.ecx, e.edx};
+  return {};
+}
+
+u8 SoftMmu::task_priority() {
+  MachineLock::Guard guard(lock_);
+  return lapic_ ? lapic_->cr8() : 0;
+}
+
+void SoftMmu::set_task_priority(u8 value) {
+  MachineLock::Guard guard(lock_);
+  if (lapic_) lapic_->set_cr8(value);
+}
+
+std::optional<u64> SoftMmu::apic_msr(u32 index) {
+  MachineLock::Guard guard(lock_);
+  u64 value = 0;
+  if (!lapic_ || !lapic_->read_msr(index, value)) return std::nullopt;
+  return value;
+}
+
+bool SoftMmu::set_apic_msr(u32 index, u64 value) {
+  MachineLock::Guard guard(lock_);
+  const bool known = lapic_ && lapic_->write_msr(index, value);
+  pool_.clear_all();  // the APIC's page may have moved
+  return known;
+}
+
+}  // namespace menura::engine

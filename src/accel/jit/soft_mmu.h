@@ -1,0 +1,120 @@
+// SoftMmu: a JIT vCPU's view of memory and ports: fills the software TLB, and carries the accesses
+// that translated code cannot make by itself. It is the CpuBus of the instruction semantics.
+//
+// Owner: JitVcpu. Threads: the vCPU's; takes the machine lock around devices.
+// Spec: Intel SDM vol. 3 §4. Example: `if (void* host = mmu.fill(linear, 8, PageAccess::Read)) ...`
+#pragma once
+
+#include <functional>
+
+#include "accel/accelerator.h"
+#include "accel/jit/contexts.h"
+#include "cpu/x86/bus.h"
+#include "cpu/x86/paging.h"
+#include "cpu/x86/state.h"
+#include "memory/address_space.h"
+
+namespace menura::engine {
+
+// What SoftMmu asks of the translated code's keeper.
+class CodeWatch {
+ public:
+  virtual ~CodeWatch() = default;
+  virtual bool page_has_code(const void* host) const = 0;
+  virtual bool line_has_code(const void* host, u64 size) const = 0;
+  // The guest is about to write there.
+  virtual void written(const void* host, u64 size) = 0;
+  virtual u64 guest_tsc() const = 0;
+  virtual void set_guest_tsc(u64 value) = 0;
+  virtual void sync_x87() = 0;
+  virtual void load_x87() = 0;
+};
+
+class SoftMmu final : public x86::CpuBus {
+ public:
+  SoftMmu(x86::State& state, const AcceleratorContext& machine, const VcpuConfig& config,
+          CodeWatch& code, const void* miss);
+
+  // The context of the current mode; chosen anew after anything that changes mode or tables.
+  // `code` identifies everything that the translation of code depends on.
+  void refresh(u64 code);
+  ir::Context& context() { return *context_; }
+  // Writes the GS base: before translated code runs.
+  void activate();
+  // After another thread changed the memory map.
+  void refresh_view();
+  void forget_code(const void* host_page) { pool_.protect(host_page); }
+  void clear_jumps() { pool_.clear_jumps(); }
+
+  // TLB miss: host memory of an access inside one page, or null when the instruction must be
+  // executed one by one (fault, MMIO, write to code).
+  void* fill(u64 linear, u32 size, x86::PageAccess access);
+  // Host memory of the code at a linear address, up to the end of its page; empty when it is not
+  // in RAM or ROM.
+  x86::OrFault<std::span<const u8>> code_at(u64 linear);
+  // Where a whole access may be done directly: one page of RAM, and no code for writes.
+  x86::OrFault<void*> direct(u64 linear, u64 size, x86::PageAccess access);
+
+  // CpuBus.
+  x86::OrFault<void> read(u64 linear, Bytes to, x86::Privilege privilege) override;
+  x86::OrFault<void> write(u64 linear, ConstBytes from, x86::Privilege privilege) override;
+  x86::OrFault<void> probe(u64 linear, u64 size, x86::PageAccess access,
+                           x86::Privilege privilege) override;
+  x86::OrFault<u64> load(u64 linear, unsigned size, x86::Privilege privilege) override;
+  x86::OrFault<void> store(u64 linear, unsigned size, u64 value, x86::Privilege privilege) override;
+  x86::OrFault<Bytes> window(u64 linear, u64 size, x86::PageAccess access,
+                             x86::Privilege privilege) override;
+  u64 load_physical(GuestAddr addr, unsigned size) override;
+  void store_physical(GuestAddr addr, unsigned size, u64 value) override;
+  bool compare_exchange_physical(GuestAddr addr, unsigned size, u64 expected, u64 desired) override;
+  u32 in(u16 port, unsigned size) override;
+  void out(u16 port, unsigned size, u32 value) override;
+  void flush_tlb(x86::TlbScope scope, u16 pcid) override;
+  void flush_page(u64 linear, u16 pcid, bool globals_too) override;
+  bool a20() const override { return true; }
+  u64 tsc() override { return code_.guest_tsc(); }
+  void set_tsc(u64 value) override { code_.set_guest_tsc(value); }
+  x86::CpuidLeaf cpuid(u32 leaf, u32 subleaf) override;
+  unsigned physical_bits() const override { return physical_bits_; }
+  u8 task_priority() override;
+  void set_task_priority(u8 value) override;
+  std::optional<u64> apic_msr(u32 index) override;
+  bool set_apic_msr(u32 index, u64 value) override;
+  void sync_fpu() override { code_.sync_x87(); }
+  void fpu_changed() override { code_.load_x87(); }
+
+ private:
+  // One part of an access, inside a page.
+  struct Part {
+    u64 physical;
+    std::byte* host;  // null: a device, or nothing
+    const FlatRange* range;
+  };
+  x86::OrFault<Part> locate(u64 linear, x86::PageAccess access, x86::Privilege privilege,
+                            x86::Translation* translation = nullptr);
+  const FlatRange* range_at(u64 physical);
+  bool lapic_claims(u64 physical) const;
+  void device_read(u64 physical, Bytes to);
+  void device_write(u64 physical, ConstBytes from);
+  void ram_write(const Part& part, ConstBytes from);
+  void insert(u64 linear, const x86::Translation& translation, const Part& part);
+
+  // Wiring
+  x86::State& s_;
+  AddressSpace& memory_;
+  AddressSpace& io_;
+  MachineLock& lock_;
+  const std::vector<CpuidEntry> cpuid_;
+  LocalApic* lapic_;
+  CodeWatch& code_;
+
+  // State
+  u8 physical_bits_ = 40;
+  View view_;
+  const FlatRange* last_range_ = nullptr;
+  ContextPool pool_;
+  ir::Context* context_ = nullptr;
+  ir::Context* active_ = nullptr;  // in the GS base
+};
+
+}  // namespace menura::engine

@@ -1,0 +1,193 @@
+// One guest instruction outside of translated blocks: what translated code could not do, and tier 0.
+#include "accel/jit/jit_vcpu.h"
+#include "base/bits.h"
+
+namespace menura::engine {
+
+using jit::x86::attr::kBitString;
+using x86::OrFault;
+using x86::PageAccess;
+using x86::Privilege;
+
+namespace {
+
+constexpr u64 kSingleStep = 1u << 14;  // DR6.BS
+constexpr size_t kMaxOperand = 128;
+
+// SIGFPE stands for all three.
+u8 arithmetic_fault(jit::x86::Unit unit) {
+  switch (unit) {
+    case jit::x86::Unit::Integer: return x86::kDe;
+    case jit::x86::Unit::X87:
+    case jit::x86::Unit::Mmx: return x86::kMf;
+    case jit::x86::Unit::Sse:
+    case jit::x86::Unit::Avx: return x86::kXm;
+  }
+  return x86::kDe;
+}
+
+}  // namespace
+
+std::optional<Exit> JitVcpu::step() {
+  statistics_.steps++;
+  const bool traced = s_.rflags & x86::kTf;
+  OrFault<Insn> insn = fetch();
+  if (!insn) return deliver(insn.error());
+  if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
+  if (jit::x86::lowering(jit::x86::row_of(*insn)) == jit::x86::Lowering::Native)
+    return finish_step(step_native(*insn), traced);
+  return finish_step(jit::x86::execute(s_, *insn, mmu_), traced);
+}
+
+std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
+  switch (outcome.what) {
+    case Outcome::Faulted:
+    case Outcome::Trapped: return deliver(outcome.fault);
+    case Outcome::Shutdown: return Exit::Reset;
+    case Outcome::Native: unreachable("an instruction that nobody executes");
+    case Outcome::Done:
+    case Outcome::Repeat:
+    case Outcome::Halted: break;
+  }
+  mode_changed();
+  if (traced && outcome.what != Outcome::Repeat) return deliver({.vector = x86::kDb}, kSingleStep);
+  return std::nullopt;
+}
+
+// Decodes the instruction at rip, which may reach into the next page.
+OrFault<Insn> JitVcpu::fetch() {
+  const jit::x86::Decoder decoder{
+      static_cast<jit::x86::Mode>(mode_key_.mode & jit::x86::mode_bit::kCodeSize), features_};
+  fetched_.fill(0);
+  size_t have = 0;
+  for (;;) {
+    const u64 linear =
+        s_.code64() ? s_.rip + have : (s_.rip + have + mode_key_.code_base) & 0xffff'ffff;
+    const std::span<const u8> code = TRY(mmu_.code_at(linear));
+    size_t more = std::min(code.size(), jit::x86::kMaxLength - have);
+    if (!code.empty()) {
+      std::memcpy(fetched_.data() + have, code.data(), more);
+    } else {  // code in a device: byte by byte
+      TRY(mmu_.read(linear, writable_bytes_of(fetched_).subspan(have, 1), Privilege::Current));
+      more = 1;
+    }
+    have += more;
+    const Insn insn = decoder.decode(std::span(fetched_).first(have));
+    switch (insn.status) {
+      case jit::x86::Status::Ok:
+        for (size_t i = insn.length; i < fetched_.size(); i++) fetched_[i] = 0;
+        return insn;
+      case jit::x86::Status::NeedMore:
+        if (have < jit::x86::kMaxLength) continue;
+        return x86::general_protection();
+      case jit::x86::Status::TooLong: return x86::general_protection();
+      case jit::x86::Status::Invalid: return x86::undefined_opcode();
+    }
+  }
+}
+
+u64 JitVcpu::linear_of(const ir::Address& a) const {
+  u64 sum = static_cast<u64>(a.disp);
+  if (a.base != ir::kNone) sum += s_.gpr[a.base];
+  if (a.index != ir::kNone) sum += s_.gpr[a.index] << a.scale;
+  sum &= low_mask(8 * a.size);
+  if (a.segment != ir::kNone) sum += s_.seg[a.segment].base;
+  return sum & low_mask(8 * a.wrap);
+}
+
+Outcome JitVcpu::step_native(const Insn& insn) {
+  u64 next = s_.rip + insn.length;
+  if (!s_.code64()) next &= 0xffff'ffff;
+  s_.interrupt_shadow = false;
+  const ir::Address address = jit::x86::native_address(insn, next, mode_key_.mode);
+  if (OrFault<void> done = run_native(insn, address); !done) return done.error();
+  s_.rip = next;
+  return Outcome::Done;
+}
+
+OrFault<void> JitVcpu::run_native(const Insn& insn, const ir::Address& address) {
+  if (!insn.is_memory()) return run_thunk(insn, nullptr);
+  if (insn.mnemonic == jit::x86::Mnemonic::Lea) {
+    ir::Address offset = address;
+    offset.segment = ir::kNone;
+    const u64 value = linear_of(offset);
+    const u64 keep = insn.operand_size == 2 ? ~u64{0xffff} : 0;
+    s_.gpr[insn.reg] = (s_.gpr[insn.reg] & keep) | (value & low_mask(8 * insn.operand_size));
+    return {};
+  }
+  const jit::x86::MemoryUse use = jit::x86::memory_use(jit::x86::row_of(insn));
+  if (use == jit::x86::MemoryUse::None || use == jit::x86::MemoryUse::AddressOnly) return {};
+  return run_with_memory(insn, linear_of(address));
+}
+
+OrFault<void> JitVcpu::run_with_memory(const Insn& insn, u64 linear) {
+  const jit::x86::Row& row = jit::x86::row_of(insn);
+  const jit::x86::MemoryUse use = jit::x86::memory_use(row);
+  const unsigned size = jit::x86::memory_size(insn);
+  ensure(size != 0 && size <= kMaxOperand, "a native instruction's memory operand has a size");
+  u64 beyond = 0;  // what the instruction itself adds to its address
+  if (row.attributes & kBitString) {
+    const i64 bit = sign_extend(s_.gpr[insn.reg], 8 * size);
+    beyond = static_cast<u64>((bit >> std::countr_zero(8 * size)) * static_cast<i64>(size));
+    linear += beyond;
+    if (insn.address_size != 8) linear &= 0xffff'ffff;
+  }
+  const PageAccess access = use == jit::x86::MemoryUse::Load ? PageAccess::Read : PageAccess::Write;
+  if (void* host = TRY(mmu_.direct(linear, size, access)))
+    return run_thunk(insn, static_cast<u8*>(host) - beyond);
+  // Devices, read-only memory, or two pages: through a copy, aligned as the operand itself.
+  alignas(64) std::array<std::byte, 64 + kMaxOperand> copy{};
+  const Bytes operand = std::span(copy).subspan(linear & 63, size);
+  if (access == PageAccess::Write) TRY(mmu_.probe(linear, size, access, Privilege::Current));
+  if (use != jit::x86::MemoryUse::Store) TRY(mmu_.read(linear, operand, Privilege::Current));
+  TRY(run_thunk(insn, operand.data() - beyond));
+  if (access == PageAccess::Write) return mmu_.write(linear, operand, Privilege::Current);
+  return {};
+}
+
+size_t JitVcpu::BytesHash::operator()(const BytesKey& key) const {
+  return static_cast<size_t>(
+      (load_raw<u64>(key.bytes.data()) ^ load_raw<u64>(key.bytes.data() + 8) * 0x9e3779b97f4a7c15) *
+          0xc2b2ae3d27d4eb4f >>
+      7);
+}
+
+const JitVcpu::Thunk& JitVcpu::thunk_of(const Insn& insn) {
+  BytesKey key{fetched_};
+  key.bytes[15] = static_cast<u8>(mode_key_.mode & jit::x86::mode_bit::kCodeSize);
+  auto found = thunks_.find(key);
+  if (found != thunks_.end()) return found->second;
+  ir::Block& b = ir_;
+  b.begin({});
+  b.insn(0);
+  if (insn.is_memory()) b.add(ir::Opcode::Pointer);
+  b.native(jit::x86::native_template(insn), 0, 0);
+  b.exit(ir::ExitReason::Done, 0);
+  opt::flags_liveness(b, true);
+  x64::Compiled code = emitter_.compile(b, cache_->cursor(), cache_->room(), routines_, 0);
+  if (code.size == 0) {
+    flush_code();
+    code = emitter_.compile(b, cache_->cursor(), cache_->room(), routines_, 0);
+    ensure(code.size != 0, "a thunk fits an empty code cache");
+  }
+  const Thunk thunk{cache_->cursor(), cache_->cursor() + code.entry, std::move(code.sites)};
+  cache_->commit(code.size);
+  return thunks_.emplace(key, thunk).first->second;
+}
+
+OrFault<void> JitVcpu::run_thunk(const Insn& insn, void* pointer) {
+  const Thunk& thunk = thunk_of(insn);
+  block_->pointer = reinterpret_cast<u64>(pointer);
+  running_thunk_ = &thunk;
+  trapped_vector_ = -1;
+  enter(thunk.entry);
+  running_thunk_ = nullptr;
+  if (trapped_vector_ < 0) return {};
+  if (trapped_vector_ == x86::kGp) return x86::general_protection();
+  x86::Fault fault{.vector = static_cast<u8>(trapped_vector_)};
+  if (trapped_vector_ == x86::kDe)
+    fault.vector = arithmetic_fault(jit::x86::unit(jit::x86::row_of(insn)));
+  return fault;
+}
+
+}  // namespace menura::engine

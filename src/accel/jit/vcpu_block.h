@@ -1,0 +1,49 @@
+// VcpuBlock: what host rsp points at while translated code runs: the guest's registers and the
+// few words that the code shares with its engine.
+//
+// Owner: JitVcpu. Threads: the vCPU's, except `poll`. Design: docs/decisions/004-jit-host-code.md.
+// Below it lies room for return addresses and for signal frames. Example: `auto block = TRY(map_vcpu_block());`
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "base/result.h"
+#include "cpu/x86/state.h"
+#include "jit/back/x64/layout.h"
+
+namespace menura::engine {
+
+class JitVcpu;
+
+// Why a vCPU shall come out of translated code: bits of VcpuBlock::poll.
+namespace attention {
+inline constexpr u32 kKick = 1, kIntr = 2, kNmi = 4, kSmi = 8, kInit = 16, kSipi = 32, kMemory = 64;
+}
+
+struct VcpuBlock {
+  x86::State state;
+  u16 flags = 0;        // AH as LAHF gives it, AL = OF
+  u16 saved_flags = 0;  // the same
+  std::atomic<u32> poll{0};
+  u64 exit_info = 0;
+  u64 host_rsp = 0;
+  u64 code = 0;
+  u64 pointer = 0;
+  u64 stash = 0;
+  JitVcpu* owner = nullptr;
+};
+
+x64::Layout vcpu_layout();
+
+struct VcpuBlockDeleter {
+  void operator()(VcpuBlock* block) const;
+};
+using VcpuBlockPtr = std::unique_ptr<VcpuBlock, VcpuBlockDeleter>;
+Result<VcpuBlockPtr> map_vcpu_block();
+
+// State.rflags' status bits to and from the form that translated code wants.
+u16 pack_flags(u64 rflags);
+u64 unpack_flags(u64 rflags, u16 packed);
+
+}  // namespace menura::engine

@@ -1,0 +1,58 @@
+// The assembler under the x64 back end: Xbyak plus what every part of the back end says often.
+//
+// Owner: jit/back/x64 (private to it). Threads: one user.
+// Example: `Assembler a(layout, at, room); a.mov(a.t0, a.home(11));`
+#pragma once
+
+#define XBYAK_NO_EXCEPTION
+#include <xbyak/xbyak.h>
+
+#include "jit/back/x64/layout.h"
+#include "jit/ir/block.h"
+
+namespace menura::x64 {
+
+class Assembler : public Xbyak::CodeGenerator {
+ public:
+  Assembler(const Layout& layout, u8* at, size_t room) : CodeGenerator(room, at), layout_(layout) {}
+
+  const Layout& layout() const { return layout_; }
+  const Xbyak::Reg64 t0 = r10, t1 = r11;
+
+  Xbyak::Reg64 host(unsigned guest) const { return Xbyak::Reg64(static_cast<int>(host_of(guest))); }
+  // A field of the vCPU block, and a guest register's place there.
+  Xbyak::Address field(u32 offset) { return qword[rsp + offset]; }
+  Xbyak::Address field32(u32 offset) { return dword[rsp + offset]; }
+  Xbyak::Address field16(u32 offset) { return word[rsp + offset]; }
+  Xbyak::Address home(unsigned guest) { return qword[rsp + layout_.gpr + 8 * guest]; }
+  void gs() { db(0x65); }
+
+  // The guest's flags to and from a u16 field. Saving needs a free register, restoring none.
+  void save_flags(u32 offset, const Xbyak::Reg64& free) {
+    mov(free, rax);
+    lahf();
+    seto(al);
+    mov(field16(offset), ax);
+    mov(rax, free);
+  }
+  void restore_flags(u32 offset) {
+    mov(home(0), rax);
+    movzx(eax, field16(offset));
+    add(al, 0x7f);  // OF from bit 0
+    sahf();
+    mov(rax, home(0));
+  }
+
+  // Re-emits a template; P, if used, is [t0 + t1]. Gives back the offset of the instruction itself
+  // and the guest registers that it had to borrow.
+  struct Placed {
+    u32 offset;
+    u16 borrowed;
+  };
+  Placed native(const ir::Native& n);
+
+ private:
+  const Layout& layout_;
+};
+
+}  // namespace menura::x64

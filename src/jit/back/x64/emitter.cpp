@@ -1,0 +1,404 @@
+#include "jit/back/x64/emitter.h"
+
+#include <deque>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "jit/back/x64/assembler.h"
+#include "jit/ir/tables.h"
+
+namespace menura::x64 {
+
+Routines write_routines(const Layout& layout, u8* at, size_t room, SlowPath load, SlowPath store);
+
+namespace {
+
+using ir::ExitReason;
+using ir::Op;
+using ir::Opcode;
+using Xbyak::Label;
+using Xbyak::Reg64;
+
+constexpr u64 kPageMask = 0xfff;
+constexpr auto kNear = Xbyak::CodeGenerator::T_NEAR;
+const void* address(const u8* routine) { return routine; }
+constexpr int kMaxOpBytes = 192;  // of one operation with its cold part
+
+// Emits one block: the hot part in order, then the cold parts.
+class BlockWriter {
+ public:
+  BlockWriter(const Layout& layout, const ir::Block& block, u8* at, size_t room,
+              const Routines& routines, u32 first_link)
+      : a_(layout, at, room), l_(layout), b_(block), routines_(routines), first_link_(first_link) {}
+
+  Compiled write() {
+    checked_entry();
+    out_.entry = static_cast<u32>(a_.getSize());
+    for (const Op& op : b_.ops) emit(op);
+    for (Cold& cold : cold_) emit(cold);
+    a_.align(8);
+    a_.L(pc_constant_);
+    a_.dq(b_.key.pc);
+    ensure(Xbyak::GetError() == Xbyak::ERR_NONE, "the assembler took all of a block");
+    out_.size = static_cast<u32>(a_.getSize());
+    return std::move(out_);
+  }
+
+ private:
+  // A part emitted behind the block.
+  struct Cold {
+    enum Kind : u8 { SlowLoad, SlowStore, Leave, LeaveLive, Link, Far } kind;
+    Label here, back;
+    u64 pc = 0;
+    u64 info = 0;
+    u16 insn = 0;
+    u8 size = 0;
+    bool flags_saved = false;
+  };
+
+  Cold& cold(Cold::Kind kind) {
+    Cold& c = cold_.emplace_back();
+    c.kind = kind;
+    return c;
+  }
+
+  void checked_entry() {
+    const bool live = b_.ops.front().flags_live != 0;
+    Label good;
+    if (live) a_.save_flags(l_.saved_flags, a_.t1);
+    a_.cmp(a_.t0, a_.qword[a_.rip + pc_constant_]);
+    if (live) {
+      a_.je(good);
+      a_.restore_flags(l_.saved_flags);
+      a_.jmp(address(routines_.miss), kNear);
+      a_.L(good);
+      a_.restore_flags(l_.saved_flags);
+    } else {
+      a_.jne(address(routines_.miss));
+    }
+    a_.align(8, true);
+  }
+
+  void emit(const Op& op) {
+    switch (op.code) {
+      case Opcode::Insn:
+        if (op.poll) poll(op);
+        break;
+      case Opcode::CheckLoad: check(op, l_.load_table, Cold::SlowLoad); break;
+      case Opcode::CheckStore: check(op, l_.store_table, Cold::SlowStore); break;
+      case Opcode::Pointer:
+        a_.mov(a_.t0, a_.field(l_.pointer));
+        a_.mov(a_.r11d, 0);
+        break;
+      case Opcode::Native: native(op); break;
+      case Opcode::Lea: lea(op); break;
+      case Opcode::StoreImm: store_immediate(op); break;
+      case Opcode::StashReg:
+        read_register(op.reg, 8);
+        a_.mov(a_.field(l_.stash), a_.t0);
+        break;
+      case Opcode::StashMem:
+        load_pointed(op.size);
+        a_.mov(a_.field(l_.stash), a_.t0);
+        break;
+      case Opcode::LoadStash: load_stash(op); break;
+      case Opcode::StoreStash:
+        a_.lea(a_.t0, a_.ptr[a_.t0 + a_.t1]);
+        a_.mov(a_.t1, a_.field(l_.stash));
+        store_t1(op.size);
+        break;
+      case Opcode::TargetReg: read_register(op.reg, op.size); break;
+      case Opcode::TargetMem: load_pointed(op.size); break;
+      case Opcode::TargetStash: zero_extended(a_.t0, l_.stash, op.size); break;
+      case Opcode::Jump: jump(op.imm); break;
+      case Opcode::Branch: branch(op); break;
+      case Opcode::BranchCx: branch_cx(op); break;
+      case Opcode::JumpTarget:
+        a_.mov(a_.r11d, ir::kJumpMask);
+        a_.pext(a_.t1, a_.t0, a_.t1);
+        a_.gs();
+        a_.jmp(a_.ptr[a_.t1 * 8 + l_.jumps]);
+        break;
+      case Opcode::Exit: leave(op.imm, exit_info(static_cast<ExitReason>(op.condition))); break;
+      case Opcode::Count: unreachable();
+    }
+  }
+
+  void poll(const Op& op) {
+    const bool live = op.flags_live != 0;
+    Cold& c = cold(live ? Cold::LeaveLive : Cold::Leave);
+    c.pc = op.imm;
+    c.info = exit_info(ExitReason::Poll);
+    if (live) a_.save_flags(l_.saved_flags, a_.t0);
+    a_.cmp(a_.field32(l_.poll), 0);
+    a_.jne(c.here, kNear);
+    if (live) a_.restore_flags(l_.saved_flags);
+  }
+
+  // The register that holds a guest register now: its own, or `scratch` after a load.
+  Reg64 reading(unsigned guest, const Reg64& scratch) {
+    if (is_pinned(guest)) return a_.host(guest);
+    a_.mov(scratch, a_.home(guest));
+    return scratch;
+  }
+
+  // to = the address without its segment's base. Uses r10 and r11 when base or index need them.
+  void effective(const ir::Address& x, const Reg64& to) {
+    const bool wide = x.size == 8;
+    if (x.base == ir::kNone && x.index == ir::kNone) {
+      a_.mov(to, static_cast<u64>(x.disp) & low_mask(8 * x.size));
+      return;
+    }
+    const size_t disp = static_cast<size_t>(x.disp);
+    Xbyak::RegExp e =
+        x.base == ir::kNone ? Xbyak::RegExp(disp) : Xbyak::RegExp(reading(x.base, a_.t0)) + disp;
+    if (x.index != ir::kNone) e = e + Xbyak::RegExp(reading(x.index, a_.t1), 1 << x.scale);
+    if (wide)
+      a_.lea(to, a_.ptr[e]);
+    else
+      a_.lea(to.cvt32(), a_.ptr[e]);
+    if (x.size == 2) a_.movzx(to.cvt32(), to.cvt16());
+  }
+
+  void check(const Op& op, u32 table, Cold::Kind kind) {
+    const bool live = op.flags_live != 0;
+    const ir::Address& x = op.address;
+    if (live) a_.save_flags(l_.saved_flags, a_.t0);
+    effective(x, a_.t0);
+    if (x.segment != ir::kNone) {
+      a_.mov(a_.t1, a_.field(l_.segment_base + l_.segment_stride * x.segment));
+      if (x.wrap == 8)
+        a_.lea(a_.t0, a_.ptr[a_.t0 + a_.t1]);
+      else
+        a_.lea(a_.r10d, a_.ptr[a_.t0 + a_.t1]);
+    }
+    a_.rorx(a_.t1, a_.t0, 8);
+    a_.and_(a_.r11d, ir::kTlbMask);
+    a_.gs();
+    a_.sub(a_.t0, a_.ptr[a_.t1 + table]);
+    a_.cmp(a_.t0, static_cast<u32>(4096 - op.size));
+    Cold& c = cold(kind);
+    c.size = op.size;
+    c.insn = op.insn;
+    c.flags_saved = live;
+    a_.ja(c.here, kNear);
+    a_.gs();
+    a_.mov(a_.t1, a_.ptr[a_.t1 + table + 8]);
+    a_.L(c.back);
+    if (live) a_.restore_flags(l_.saved_flags);
+  }
+
+  void native(const Op& op) {
+    const ir::Native& n = b_.natives[op.native];
+    const Assembler::Placed placed = a_.native(n);
+    if (n.may_trap || n.rm.kind == ir::Operand::Memory)
+      out_.sites.push_back({.offset = placed.offset, .insn = op.insn, .borrowed = placed.borrowed});
+  }
+
+  void lea(const Op& op) {
+    const ir::Address& x = op.address;
+    const bool direct =
+        is_pinned(op.reg) && op.size != 2 && x.size >= op.size && x.base != ir::kNone;
+    if (direct) {
+      Reg64 to = a_.host(op.reg);
+      if (op.size == 4) {
+        ir::Address narrow = x;
+        narrow.size = 4;
+        return effective(narrow, to);
+      }
+      return effective(x, to);
+    }
+    // r10 may hold the target of a jump while the stack pointer moves.
+    const bool keeps_t0 = x.base == ir::kNone || is_pinned(x.base);
+    const Reg64 to = keeps_t0 ? a_.t1 : a_.t0;
+    effective(x, to);
+    write_register(op.reg, op.size, to);
+  }
+
+  void write_register(unsigned guest, unsigned size, const Reg64& from) {
+    if (is_pinned(guest)) {
+      const Reg64 to = a_.host(guest);
+      if (size == 8) a_.mov(to, from);
+      if (size == 4) a_.mov(to.cvt32(), from.cvt32());
+      if (size == 2) a_.mov(to.cvt16(), from.cvt16());
+      return;
+    }
+    if (size == 2) {
+      a_.mov(a_.word[a_.rsp + (l_.gpr + 8 * guest)], from.cvt16());
+      return;
+    }
+    if (size == 4) a_.mov(from.cvt32(), from.cvt32());
+    a_.mov(a_.home(guest), from);
+  }
+
+  // r10 = register, zero-extended from size.
+  void read_register(unsigned guest, unsigned size) {
+    const Reg64 from = reading(guest, a_.t0);
+    if (size == 8 && from.getIdx() != a_.t0.getIdx()) a_.mov(a_.t0, from);
+    if (size == 4) a_.mov(a_.r10d, from.cvt32());
+    if (size == 2) a_.movzx(a_.r10d, from.cvt16());
+  }
+
+  void load_pointed(unsigned size) {
+    if (size == 8) a_.mov(a_.t0, a_.ptr[a_.t0 + a_.t1]);
+    if (size == 4) a_.mov(a_.r10d, a_.ptr[a_.t0 + a_.t1]);
+    if (size == 2) a_.movzx(a_.r10d, a_.word[a_.t0 + a_.t1]);
+  }
+
+  void zero_extended(const Reg64& to, u32 field, unsigned size) {
+    if (size == 8) a_.mov(to, a_.field(field));
+    if (size == 4) a_.mov(to.cvt32(), a_.field32(field));
+    if (size == 2) a_.movzx(to.cvt32(), a_.field16(field));
+  }
+
+  void load_stash(const Op& op) {
+    zero_extended(a_.t0, l_.stash, op.size);
+    write_register(op.reg, op.size, a_.t0);
+  }
+
+  void store_immediate(const Op& op) {
+    const i64 value = static_cast<i64>(op.imm);
+    if (op.size == 8 && value == static_cast<i32>(value)) {
+      a_.mov(a_.qword[a_.t0 + a_.t1], static_cast<u32>(value));
+      return;
+    }
+    if (op.size == 4) {
+      a_.mov(a_.dword[a_.t0 + a_.t1], static_cast<u32>(value));
+      return;
+    }
+    a_.lea(a_.t0, a_.ptr[a_.t0 + a_.t1]);
+    a_.mov(a_.t1, op.imm);
+    store_t1(op.size);
+  }
+
+  void store_t1(unsigned size) {
+    if (size == 8) a_.mov(a_.ptr[a_.t0], a_.t1);
+    if (size == 4) a_.mov(a_.ptr[a_.t0], a_.r11d);
+    if (size == 2) a_.mov(a_.ptr[a_.t0], a_.r11w);
+  }
+
+  bool same_page(u64 target) const {
+    return ((target + b_.key.code_base) ^ (b_.key.pc + b_.key.code_base)) <= kPageMask;
+  }
+
+  // Pads so that a displacement behind `opcode_bytes` is aligned: it is patched while others run.
+  void align_field(size_t opcode_bytes) {
+    while ((reinterpret_cast<u64>(a_.getCurr()) + opcode_bytes) & 3) a_.nop();
+  }
+
+  void add_link(u32 field, u64 target) {
+    out_.links.push_back({.field = field, .stub = 0, .pc = target});
+    Cold& c = cold(Cold::Link);
+    c.pc = target;
+    c.info = out_.links.size() - 1;
+  }
+
+  void far_jump(u64 target) {
+    a_.mov(a_.t0, target);
+    // jmp gs:[disp32], which Xbyak cannot say
+    for (int byte : {0x65, 0xff, 0x24, 0x25}) a_.db(byte);
+    a_.dd(l_.jumps + 8 * ir::jump_index(target));
+  }
+
+  void jump(u64 target) {
+    if (!same_page(target)) return far_jump(target);
+    align_field(1);
+    a_.db(0xe9);
+    add_link(static_cast<u32>(a_.getSize()), target);
+    a_.dd(0);
+  }
+
+  void branch(const Op& op) {
+    if (same_page(op.taken)) {
+      align_field(2);
+      a_.db(0x0f);
+      a_.db(0x80 | op.condition);
+      add_link(static_cast<u32>(a_.getSize()), op.taken);
+      a_.dd(0);
+    } else {
+      Cold& c = cold(Cold::Far);
+      c.pc = op.taken;
+      jump_if(op.condition, c.here);
+    }
+    jump(op.imm);
+  }
+
+  void jump_if(unsigned condition, const Label& to) {
+    // Xbyak names conditions by functions: the inverse, short, around a near jump.
+    a_.db(static_cast<int>(0x70 | (condition ^ 1)));
+    a_.db(5);
+    a_.jmp(to, kNear);
+  }
+
+  void branch_cx(const Op& op) {
+    Label zero;
+    if (op.size == 4)
+      a_.jecxz(zero);
+    else
+      a_.jrcxz(zero);
+    jump(op.imm);
+    a_.L(zero);
+    jump(op.taken);
+  }
+
+  void leave(u64 pc, u64 info) {
+    a_.mov(a_.t0, pc);
+    a_.mov(a_.t1, info);
+    a_.jmp(address(routines_.exit), kNear);
+  }
+
+  void emit(Cold& c) {
+    a_.L(c.here);
+    switch (c.kind) {
+      case Cold::SlowLoad: slow(c, l_.load_table, routines_.slow_load); break;
+      case Cold::SlowStore: slow(c, l_.store_table, routines_.slow_store); break;
+      case Cold::LeaveLive: a_.restore_flags(l_.saved_flags); [[fallthrough]];
+      case Cold::Leave: leave(c.pc, c.info); break;
+      case Cold::Far: far_jump(c.pc); break;
+      case Cold::Link: {
+        Link& link = out_.links[c.info];
+        link.stub = static_cast<u32>(a_.getSize());
+        a_.rewrite(link.field, static_cast<u32>(link.stub - (link.field + 4)), 4);
+        leave(c.pc, exit_info(ExitReason::Next, first_link_ + c.info + 1));
+        break;
+      }
+    }
+  }
+
+  void slow(Cold& c, u32 table, const u8* routine) {
+    a_.gs();
+    a_.add(a_.t0, a_.ptr[a_.t1 + table]);
+    a_.mov(a_.r11d, c.size);
+    a_.call(address(routine));
+    out_.sites.push_back(
+        {.offset = static_cast<u32>(a_.getSize()), .insn = c.insn, .flags_saved = c.flags_saved});
+    a_.jmp(c.back, kNear);
+  }
+
+  Assembler a_;
+  const Layout& l_;
+  const ir::Block& b_;
+  const Routines& routines_;
+  const u32 first_link_;
+  Compiled out_;
+  std::deque<Cold> cold_;
+  Label pc_constant_;
+};
+
+}  // namespace
+
+Emitter::Emitter(const Layout& layout, SlowPath load, SlowPath store)
+    : layout_(layout), load_(load), store_(store) {}
+Emitter::~Emitter() = default;
+
+Routines Emitter::routines(u8* at, size_t room) {
+  return write_routines(layout_, at, room, load_, store_);
+}
+
+Compiled Emitter::compile(const ir::Block& block, u8* at, size_t room, const Routines& routines,
+                          u32 first_link) {
+  if (room < 256 + block.ops.size() * kMaxOpBytes) return {};
+  return BlockWriter(layout_, block, at, room, routines, first_link).write();
+}
+
+}  // namespace menura::x64

@@ -1,0 +1,78 @@
+// The x64 back end: emits host code for blocks, and the routines that lead in and out of it.
+//
+// Owner: jit/back/x64. Threads: one Emitter per thread; the memory written must not run meanwhile.
+// Design: docs/decisions/004-jit-host-code.md. Example:
+//   Emitter emitter(layout);
+//   Routines r = emitter.routines(writable, room);
+//   Compiled c = emitter.compile(block, writable_at, room, r, first_link);
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "jit/back/x64/layout.h"
+#include "jit/ir/block.h"
+
+namespace menura::x64 {
+
+// Addresses in the writable alias. `enter` is void(vcpu_block, code): code as block.code.
+struct Routines {
+  const u8* enter = nullptr;
+  const u8* exit = nullptr;       // r10 = pc, r11 = exit_info
+  const u8* exit_here = nullptr;  // rip and exit_info are set: for signal handlers
+  const u8* miss = nullptr;       // r10 = pc: the jump cache's empty entry
+  const u8* slow_load = nullptr;
+  const u8* slow_store = nullptr;
+  size_t size = 0;
+};
+
+// Called by translated code on a TLB miss: host memory for `size` bytes at `linear`, or null after
+// it has set rip and exit_info (and flags, from saved_flags if the site says so).
+using SlowPath = void* (*)(void* vcpu, u64 linear, u32 size, const void* site);
+
+// A place in host code that can leave it in the middle of the block: behind a slow path's call, or
+// a native instruction that the host may fault on.
+struct Site {
+  u32 offset = 0;  // of the return address, or of the instruction
+  u16 insn = 0;
+  bool flags_saved = false;  // the guest's flags are in saved_flags
+  u16 borrowed = 0;          // guest registers whose value is in the vCPU block
+};
+
+// A direct jump that may be pointed at its target's code.
+struct Link {
+  u32 field = 0;  // offset of the 32-bit displacement, aligned to 4 bytes
+  u32 stub = 0;   // offset of where it leads unlinked
+  u64 pc = 0;
+};
+
+struct Compiled {
+  u32 size = 0;     // 0: no room
+  u32 entry = 0;    // offset of the first instruction
+  u32 checked = 0;  // offset of the entry that verifies r10 == pc
+  std::vector<Site> sites;
+  std::vector<Link> links;  // numbered from first_link on
+};
+
+// exit_info: an ir::ExitReason in bits 7:0, for linkable exits the link's number + 1 above.
+constexpr u64 exit_info(ir::ExitReason reason, u64 link = 0) {
+  return static_cast<u64>(reason) | link << 8;
+}
+
+class Emitter {
+ public:
+  Emitter(const Layout& layout, SlowPath load, SlowPath store);
+  ~Emitter();
+  Routines routines(u8* at, size_t room);
+  Compiled compile(const ir::Block& block, u8* at, size_t room, const Routines& routines,
+                   u32 first_link);
+
+ private:
+  Layout layout_;
+  SlowPath load_, store_;
+};
+
+// Whether this host has what translated code uses (AVX, BMI2, FSGSBASE), else what is missing.
+std::string_view missing_host_feature();
+
+}  // namespace menura::x64

@@ -1,0 +1,42 @@
+// What translated code knows of its surroundings: the vCPU block that host rsp points at, and the
+// translation context that the GS base points at.
+//
+// Owner: jit/back/x64. Threads: constants. Design: docs/decisions/004-jit-host-code.md.
+// Host registers: rsp = vCPU block, r10 and r11 scratch, r15 = guest RSP, every other one is the
+// guest register of its own number; guest r10, r11 and r15 live in the vCPU block. ymm, x87, MXCSR
+// and the status flags are the guest's own. Example: `mov r10, [rsp + layout.gpr + 8 * 11]`
+#pragma once
+
+#include "base/types.h"
+
+namespace menura::x64 {
+
+// Byte offsets in the vCPU block, and of its context's tables.
+struct Layout {
+  u32 gpr = 0;  // 16 u64
+  u32 rip = 0;  // u64
+  u32 segment_base = 0;
+  u32 segment_stride = 0;
+  u32 vectors = 0;  // 16 of 32 bytes
+  u32 mxcsr = 0;
+  u32 flags = 0;        // u16: AH as LAHF gives it, AL = OF; valid outside of translated code
+  u32 saved_flags = 0;  // u16, the same: across a check
+  u32 poll = 0;         // u32: not 0 asks for attention
+  u32 exit_info = 0;    // u64
+  u32 host_rsp = 0;
+  u32 code = 0;     // u64: where to enter
+  u32 pointer = 0;  // u64: see ir Opcode::Pointer
+  u32 stash = 0;    // u64
+  // In the context.
+  u32 load_table = 0;
+  u32 store_table = 0;
+  u32 jumps = 0;
+};
+
+inline constexpr bool is_pinned(unsigned guest) {
+  return guest != 10 && guest != 11 && guest != 15;
+}
+// Of a pinned guest register.
+inline constexpr unsigned host_of(unsigned guest) { return guest == 4 ? 15 : guest; }
+
+}  // namespace menura::x64

@@ -1,0 +1,138 @@
+// The routines around translated code: the way in, the ways out, and the slow paths of memory.
+#include <cpuid.h>
+#include <sys/auxv.h>
+
+#include <array>
+
+#include "jit/back/x64/assembler.h"
+#include "jit/back/x64/emitter.h"
+
+namespace menura::x64 {
+
+namespace {
+
+// Callee-saved registers of the System V ABI besides rsp; six of them leave rsp 8 off alignment.
+constexpr std::array kCalleeSaved{3, 5, 12, 13, 14, 15};
+// Pinned registers that a C++ function may destroy.
+constexpr std::array kCallerSaved{0, 1, 2, 6, 7, 8, 9};
+
+class RoutineWriter {
+ public:
+  RoutineWriter(const Layout& layout, u8* at, size_t room) : a_(layout, at, room) {}
+
+  Routines write(SlowPath load, SlowPath store) {
+    Routines r;
+    r.enter = enter();
+    a_.align(16);
+    r.miss = a_.getCurr();
+    a_.mov(a_.t1, exit_info(ir::ExitReason::Next));
+    r.exit = exit(r.exit_here);
+    r.slow_load = slow(load);
+    r.slow_store = slow(store);
+    r.size = a_.getSize();
+    return r;
+  }
+
+ private:
+  Xbyak::Ymm ymm(int n) { return Xbyak::Ymm(n); }
+  void load_vectors(int shift = 0) {
+    for (int i = 0; i < 16; ++i)
+      a_.vmovups(ymm(i), a_.ptr[a_.rsp + (a_.layout().vectors + 32 * i + shift)]);
+  }
+  void store_vectors(int shift = 0) {
+    for (int i = 0; i < 16; ++i)
+      a_.vmovups(a_.ptr[a_.rsp + (a_.layout().vectors + 32 * i + shift)], ymm(i));
+  }
+
+  const u8* enter() {
+    const u8* at = a_.getCurr();
+    for (int r : kCalleeSaved) a_.push(Xbyak::Reg64(r));
+    a_.mov(a_.ptr[a_.rdi + a_.layout().host_rsp], a_.rsp);
+    a_.mov(a_.ptr[a_.rdi + a_.layout().code], a_.rsi);
+    a_.mov(a_.rsp, a_.rdi);
+    a_.ldmxcsr(a_.field32(a_.layout().mxcsr));
+    load_vectors();
+    a_.movzx(a_.eax, a_.field16(a_.layout().flags));
+    a_.add(a_.al, 0x7f);
+    a_.sahf();
+    for (unsigned g = 0; g < 16; ++g)
+      if (is_pinned(g)) a_.mov(a_.host(g), a_.home(g));
+    a_.jmp(a_.field(a_.layout().code));
+    return at;
+  }
+
+  const u8* exit(const u8*& here) {
+    const u8* at = a_.getCurr();
+    a_.mov(a_.field(a_.layout().rip), a_.t0);
+    a_.mov(a_.field(a_.layout().exit_info), a_.t1);
+    here = a_.getCurr();
+    a_.mov(a_.home(0), a_.rax);
+    a_.lahf();
+    a_.seto(a_.al);
+    a_.mov(a_.field16(a_.layout().flags), a_.ax);
+    a_.L(leave_);
+    for (unsigned g = 1; g < 16; ++g)
+      if (is_pinned(g)) a_.mov(a_.home(g), a_.host(g));
+    a_.stmxcsr(a_.field32(a_.layout().mxcsr));
+    store_vectors();
+    a_.vzeroupper();
+    a_.mov(a_.rsp, a_.field(a_.layout().host_rsp));
+    for (size_t i = kCalleeSaved.size(); i-- > 0;) a_.pop(Xbyak::Reg64(kCalleeSaved[i]));
+    a_.ret();
+    return at;
+  }
+
+  // Called from a check's cold part with r10 = address, r11 = size. Comes back with r10 = host
+  // memory and r11 = 0, or leaves translated code.
+  const u8* slow(SlowPath function) {
+    constexpr int kReturn = 8;  // the return address lies below the vCPU block
+    const u32 gpr = a_.layout().gpr + kReturn;
+    Xbyak::Label failed;
+    a_.align(16);
+    const u8* at = a_.getCurr();
+    for (int r : kCallerSaved) a_.mov(a_.ptr[a_.rsp + (gpr + 8 * r)], Xbyak::Reg64(r));
+    store_vectors(kReturn);
+    a_.vzeroupper();
+    a_.lea(a_.rdi, a_.ptr[a_.rsp + kReturn]);
+    a_.mov(a_.rsi, a_.t0);
+    a_.mov(a_.edx, a_.r11d);
+    a_.mov(a_.rcx, a_.ptr[a_.rsp]);
+    a_.mov(a_.rsp, a_.ptr[a_.rdi + a_.layout().host_rsp]);
+    a_.push(a_.rdi);
+    a_.mov(a_.rax, reinterpret_cast<u64>(function));
+    a_.call(a_.rax);
+    a_.pop(a_.rdi);
+    a_.lea(a_.rsp, a_.ptr[a_.rdi - kReturn]);
+    load_vectors(kReturn);
+    a_.mov(a_.t0, a_.rax);
+    a_.xor_(a_.r11d, a_.r11d);
+    a_.test(a_.rax, a_.rax);
+    for (int r : kCallerSaved) a_.mov(Xbyak::Reg64(r), a_.ptr[a_.rsp + (gpr + 8 * r)]);
+    a_.jz(failed);
+    a_.ret();
+    a_.L(failed);
+    a_.lea(a_.rsp, a_.ptr[a_.rsp + kReturn]);
+    a_.jmp(leave_, Xbyak::CodeGenerator::T_NEAR);
+    return at;
+  }
+
+  Assembler a_;
+  Xbyak::Label leave_;
+};
+
+}  // namespace
+
+Routines write_routines(const Layout& layout, u8* at, size_t room, SlowPath load, SlowPath store) {
+  return RoutineWriter(layout, at, room).write(load, store);
+}
+
+std::string_view missing_host_feature() {
+  unsigned eax, ebx, ecx, edx;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_AVX) || !(ecx & bit_OSXSAVE))
+    return "AVX";
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & bit_BMI2)) return "BMI2";
+  if (!(getauxval(AT_HWCAP2) & 2)) return "FSGSBASE enabled by the kernel";
+  return {};
+}
+
+}  // namespace menura::x64

@@ -1,0 +1,309 @@
+#include "jit/front/x86/translate.h"
+
+#include <algorithm>
+
+#include "base/bits.h"
+
+namespace menura::jit::x86 {
+
+namespace {
+
+using ir::ExitReason;
+using ir::Opcode;
+
+constexpr u8 kRspNumber = menura::x86::Rsp, kRbpNumber = menura::x86::Rbp,
+             kRcxNumber = menura::x86::Rcx;
+
+class Translator {
+ public:
+  Translator(ir::Block& block, u32 mode) : b_(block), mode_(mode) {}
+
+  // Says one instruction; the block is ended when it does not simply fall through.
+  void say(const Insn& insn, u64 pc, u64 next) {
+    insn_ = &insn;
+    pc_ = pc;
+    next_ = next;
+    row_ = &row_of(insn);
+    if (!unit_enabled()) return step();
+    if (lowering(*row_) == Lowering::Native) return native();
+    switch (row_->control()) {
+      case Control::Jump: return b_.jump(target());
+      case Control::Branch: return branch();
+      case Control::Call: return call(target());
+      case Control::CallIndirect: return call_indirect();
+      case Control::JumpIndirect: return jump_indirect();
+      case Control::Return: return ret();
+      case Control::None: break;
+      default: return step();
+    }
+    switch (insn.mnemonic) {
+      case Mnemonic::Push: return push();
+      case Mnemonic::Pop: return pop();
+      case Mnemonic::Leave: return leave();
+      default: return step();
+    }
+  }
+
+ private:
+  bool unit_enabled() const {
+    switch (unit(*row_)) {
+      case Unit::Integer: return true;
+      case Unit::X87:
+      case Unit::Mmx: return mode_ & mode_bit::kX87;
+      case Unit::Sse: return mode_ & mode_bit::kSse;
+      case Unit::Avx: return mode_ & mode_bit::kAvx;
+    }
+    return false;
+  }
+
+  // Left to the run loop: everything that has no better translation.
+  void step() { b_.exit(ExitReason::Step, pc_); }
+
+  u8 read_flags() const { return row_->flags.read & flag::kStatus; }
+  u8 killed_flags() const {
+    if (row_->attributes & attr::kCountedFlags) return 0;
+    return (row_->flags.written | row_->flags.undefined) & flag::kStatus;
+  }
+
+  void native() {
+    const Insn& insn = *insn_;
+    constexpr u32 kOutside = attr::kMasked | attr::kDistinct;
+    if (row_->attributes & kOutside || insn.has(seen::kVsib)) return step();
+    if (insn.is_memory()) {
+      if (row_->attributes & attr::kBitString) return step();
+      if (insn.mnemonic == Mnemonic::Lea) return lea();
+      const MemoryUse use = memory_use(*row_);
+      if (use == MemoryUse::None || use == MemoryUse::AddressOnly) return;  // hints
+      const unsigned size = memory_size(insn);
+      if (size == 0 || size > 128) return step();
+      b_.check(use == MemoryUse::Load ? Opcode::CheckLoad : Opcode::CheckStore,
+               static_cast<u8>(size), native_address(insn, next_, mode_));
+    }
+    b_.native(native_template(insn), read_flags(), killed_flags());
+  }
+
+  void lea() {
+    ir::Op& op = b_.add(Opcode::Lea);
+    op.reg = insn_->reg;
+    op.size = insn_->operand_size;
+    op.address = native_address(*insn_, next_, mode_);
+    op.address.segment = ir::kNone;
+  }
+
+  // Near targets are truncated to the operand size.
+  u64 target() const {
+    const u64 to = next_ + insn_->imm;
+    return insn_->operand_size == 8 ? to : to & low_mask(8 * insn_->operand_size);
+  }
+
+  void branch() {
+    const Insn& insn = *insn_;
+    if (insn.mnemonic == Mnemonic::Loope || insn.mnemonic == Mnemonic::Loopne) return step();
+    if (insn.mnemonic == Mnemonic::Loop || insn.mnemonic == Mnemonic::Jcxz) {
+      if (insn.address_size == 2) return step();
+      if (insn.mnemonic == Mnemonic::Loop)
+        move_register(kRcxNumber, kRcxNumber, -1, insn.address_size);
+      const bool on_zero = insn.mnemonic == Mnemonic::Jcxz;
+      ir::Op& op = b_.add(Opcode::BranchCx);
+      op.size = insn.address_size;
+      op.taken = on_zero ? target() : next_;
+      op.imm = on_zero ? next_ : target();
+      return;
+    }
+    ir::Op& op = b_.add(Opcode::Branch);
+    op.condition = insn.opcode & 15;
+    op.flags_read = read_flags();
+    op.taken = target();
+    op.imm = next_;
+  }
+
+  // reg = base + disp, without flags.
+  void move_register(u8 reg, u8 base, i64 disp, unsigned size) {
+    ir::Op& op = b_.add(Opcode::Lea);
+    op.reg = reg;
+    op.size = static_cast<u8>(size);
+    op.address = {.disp = disp, .base = base, .size = static_cast<u8>(size)};
+  }
+
+  unsigned stack_size() const { return 1u << (mode_ >> mode_bit::kStackShift & 3); }
+  u8 stack_segment() const {
+    const bool flat = (mode_ & mode_bit::kFlat) || stack_size() == 8;
+    return flat ? ir::kNone : static_cast<u8>(menura::x86::Ss);
+  }
+  void check_stack(Opcode check, unsigned bytes, u8 base, i64 disp) {
+    b_.check(check, static_cast<u8>(bytes),
+             {.disp = disp,
+              .base = base,
+              .size = static_cast<u8>(stack_size()),
+              .segment = stack_segment(),
+              .wrap = static_cast<u8>(stack_size() == 8 ? 8 : 4)});
+  }
+  void move_stack(i64 by) { move_register(kRspNumber, kRspNumber, by, stack_size()); }
+
+  void sized(Opcode code, unsigned bytes, u8 reg = ir::kNone) {
+    ir::Op& op = b_.add(code);
+    op.size = static_cast<u8>(bytes);
+    op.reg = reg;
+  }
+
+  // mov [P], reg or mov reg, [P].
+  void move(u8 reg, unsigned bytes, bool load) {
+    ir::Native n{.opcode = static_cast<u8>(load ? 0x8b : 0x89), .modrm = true};
+    n.operand16 = bytes == 2;
+    n.wide = bytes == 8;
+    n.reg = {.kind = ir::Operand::General,
+             .number = reg,
+             .bytes = static_cast<u8>(bytes),
+             .read = !load,
+             .written = load};
+    n.rm = {.kind = ir::Operand::Memory, .read = load, .written = !load};
+    n.general_used = static_cast<u16>(1u << reg);
+    b_.native(n, 0, 0);
+  }
+
+  void store_immediate(unsigned bytes, u64 value) {
+    sized(Opcode::StoreImm, bytes);
+    b_.ops.back().imm = value & low_mask(8 * bytes);
+  }
+
+  void push() {
+    const unsigned n = insn_->operand_size;
+    const Operand o = operand(*insn_, 0);
+    if (o.kind == OperandKind::Register && o.cls != RegClass::Gpr) return step();
+    if (o.kind == OperandKind::Memory) {
+      b_.check(Opcode::CheckLoad, static_cast<u8>(n), native_address(*insn_, next_, mode_));
+      sized(Opcode::StashMem, n);
+    }
+    check_stack(Opcode::CheckStore, n, kRspNumber, -static_cast<i64>(n));
+    if (o.kind == OperandKind::Register)
+      move(o.number, n, false);
+    else if (o.kind == OperandKind::Immediate)
+      store_immediate(n, immediate(*insn_, 0));
+    else
+      sized(Opcode::StoreStash, n);
+    move_stack(-static_cast<i64>(n));
+  }
+
+  void pop() {
+    const unsigned n = insn_->operand_size;
+    const Operand o = operand(*insn_, 0);
+    if (o.kind != OperandKind::Register || o.cls != RegClass::Gpr) return step();
+    if (o.number == kRspNumber && n != stack_size()) return step();
+    check_stack(Opcode::CheckLoad, n, kRspNumber, 0);
+    move(o.number, n, true);
+    if (o.number != kRspNumber) move_stack(n);
+  }
+
+  void leave() {
+    const unsigned n = insn_->operand_size;
+    check_stack(Opcode::CheckLoad, n, kRbpNumber, 0);
+    sized(Opcode::StashMem, n);
+    move_register(kRspNumber, kRbpNumber, n, stack_size());
+    sized(Opcode::LoadStash, n, kRbpNumber);
+  }
+
+  void push_return() {
+    const unsigned n = insn_->operand_size;
+    check_stack(Opcode::CheckStore, n, kRspNumber, -static_cast<i64>(n));
+    store_immediate(n, next_);
+    move_stack(-static_cast<i64>(n));
+  }
+
+  void call(u64 to) {
+    push_return();
+    b_.jump(to);
+  }
+
+  void call_indirect() {
+    const unsigned n = insn_->operand_size;
+    const Operand o = operand(*insn_, 0);
+    if (o.kind == OperandKind::Register) {
+      sized(Opcode::StashReg, n, o.number);
+    } else {
+      b_.check(Opcode::CheckLoad, static_cast<u8>(n), native_address(*insn_, next_, mode_));
+      sized(Opcode::StashMem, n);
+    }
+    push_return();
+    sized(Opcode::TargetStash, n);
+    b_.add(Opcode::JumpTarget);
+  }
+
+  void jump_indirect() {
+    const unsigned n = insn_->operand_size;
+    const Operand o = operand(*insn_, 0);
+    if (o.kind == OperandKind::Register) {
+      sized(Opcode::TargetReg, n, o.number);
+    } else {
+      b_.check(Opcode::CheckLoad, static_cast<u8>(n), native_address(*insn_, next_, mode_));
+      sized(Opcode::TargetMem, n);
+    }
+    b_.add(Opcode::JumpTarget);
+  }
+
+  void ret() {
+    const unsigned n = insn_->operand_size;
+    check_stack(Opcode::CheckLoad, n, kRspNumber, 0);
+    sized(Opcode::TargetMem, n);
+    move_stack(static_cast<i64>(n) +
+               static_cast<i64>(insn_->opcode == 0xc2 ? insn_->imm & 0xffff : 0));
+    b_.add(Opcode::JumpTarget);
+  }
+
+  ir::Block& b_;
+  const u32 mode_;
+  const Insn* insn_ = nullptr;
+  const Row* row_ = nullptr;
+  u64 pc_ = 0, next_ = 0;
+};
+
+bool flat(const menura::x86::State& s) {
+  using namespace menura::x86;
+  return s.seg[Es].base == 0 && s.seg[Cs].base == 0 && s.seg[Ss].base == 0 && s.seg[Ds].base == 0;
+}
+
+}  // namespace
+
+u32 mode_of(const menura::x86::State& s) {
+  using namespace menura::x86;
+  const bool bits64 = s.code64();
+  const Mode code = bits64 ? Mode::Bits64 : s.seg[Cs].db() ? Mode::Bits32 : Mode::Bits16;
+  u32 mode = static_cast<u32>(code);
+  const bool user = s.cpl() == 3;
+  if (user) mode |= mode_bit::kUser;
+  if (bits64 || flat(s)) mode |= mode_bit::kFlat;
+  mode |= (bits64 ? 3u : s.seg[Ss].db() ? 2u : 1u) << mode_bit::kStackShift;
+  const bool x87 = !(s.cr0 & (kCr0Em | kCr0Ts));
+  const bool protected_mode = (s.cr0 & kCr0Pe) && !(s.rflags & kVm);
+  if (x87) mode |= mode_bit::kX87;
+  if (x87 && (s.cr4 & kCr4Osfxsr)) mode |= mode_bit::kSse;
+  if (!(s.cr0 & kCr0Ts) && (s.cr4 & kCr4Osxsave) && (s.xcr0 & 6) == 6 && protected_mode)
+    mode |= mode_bit::kAvx;
+  if (!user && (!(s.cr4 & kCr4Smap) || (s.rflags & kAc))) mode |= mode_bit::kAccessUser;
+  return mode;
+}
+
+void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
+               unsigned limit) {
+  block.begin(key);
+  const Decoder decoder{static_cast<Mode>(key.mode & mode_bit::kCodeSize), features};
+  Translator translator(block, key.mode);
+  u64 at = 0;
+  for (unsigned n = 0; n < limit && at < code.size(); ++n) {
+    const Insn insn = decoder.decode(code.subspan(at));
+    const u64 pc = key.pc + at;
+    block.insn(pc);
+    if (insn.status != Status::Ok) {
+      block.exit(ExitReason::Step, pc);
+      at = std::min<u64>(at + kMaxLength, code.size());  // what the decoder may have looked at
+      break;
+    }
+    at += insn.length;
+    translator.say(insn, pc, key.pc + at);
+    if (block.ended()) break;
+  }
+  block.bytes = at;
+  block.pcs.push_back(key.pc + at);
+  if (!block.ended()) block.jump(key.pc + at);
+}
+
+}  // namespace menura::jit::x86

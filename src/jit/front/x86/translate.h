@@ -1,0 +1,42 @@
+// The x86 front end: decodes guest code and says it in IR.
+//
+// Owner: jit/front/x86. Threads: stateless; each caller has its own Block.
+// Spec: Intel SDM vol. 2. Design: src/jit/ir/README.md. Example:
+//   ir::Block block;
+//   translate(block, {.pc = rip, .mode = mode_of(state)}, code_up_to_page_end, features, 64);
+#pragma once
+
+#include <span>
+
+#include "cpu/x86/state.h"
+#include "jit/front/x86/insn.h"
+#include "jit/ir/block.h"
+
+namespace menura::jit::x86 {
+
+// The bits of Key::mode: all of the CPU's state that the meaning of code depends on.
+namespace mode_bit {
+inline constexpr u32 kCodeSize = 3;          // Mode
+inline constexpr u32 kUser = 1u << 2;        // CPL 3
+inline constexpr u32 kFlat = 1u << 3;        // bases of ES, CS, SS and DS are 0
+inline constexpr u32 kStackShift = 4;        // two bits: log2 of the stack address size, 1 to 3
+inline constexpr u32 kX87 = 1u << 6;         // x87 and MMX instructions do not trap
+inline constexpr u32 kSse = 1u << 7;         // nor SSE
+inline constexpr u32 kAvx = 1u << 8;         // nor AVX
+inline constexpr u32 kAccessUser = 1u << 9;  // SMAP is off or lifted by EFLAGS.AC
+}  // namespace mode_bit
+u32 mode_of(const menura::x86::State& state);
+
+// The instruction as a template with P as its memory operand. Only for rows lowered natively.
+ir::Native native_template(const Insn& insn);
+// Its memory operand.
+ir::Address native_address(const Insn& insn, u64 next_pc, u32 mode);
+// Bytes that insn's memory operand covers; 0 when it is only an address.
+unsigned memory_size(const Insn& insn);
+
+// Translates from key.pc on until a control transfer, `limit` instructions, the end of `code`
+// (which ends with the page), or an instruction to be stepped over outside.
+void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
+               unsigned limit);
+
+}  // namespace menura::jit::x86

@@ -1,0 +1,48 @@
+#include "jit/opt/passes.h"
+
+#include <algorithm>
+
+namespace menura::opt {
+
+namespace {
+
+constexpr u8 kAllFlags = 0x3f;
+
+bool may_close_a_loop(const ir::Block& block) {
+  const ir::Op& end = block.ops.back();
+  switch (end.code) {
+    case ir::Opcode::JumpTarget: return true;
+    case ir::Opcode::Jump: return end.imm <= block.key.pc;
+    case ir::Opcode::Branch:
+    case ir::Opcode::BranchCx: return end.imm <= block.key.pc || end.taken <= block.key.pc;
+    default: return false;  // an exit to the run loop, which polls itself
+  }
+}
+
+}  // namespace
+
+void flags_liveness(ir::Block& block, bool enabled) {
+  u8 live = kAllFlags;
+  for (auto op = block.ops.rbegin(); op != block.ops.rend(); ++op) {
+    if (enabled) live = static_cast<u8>((live & ~op->flags_written) | op->flags_read);
+    op->flags_live = live;
+  }
+}
+
+void place_poll(ir::Block& block) {
+  if (!may_close_a_loop(block)) return;
+  ir::Op* last = nullptr;
+  for (ir::Op& op : block.ops) {
+    if (op.code != ir::Opcode::Insn) continue;
+    last = &op;
+    if (op.flags_live == 0) break;
+  }
+  if (last) last->poll = true;
+}
+
+void run_passes(ir::Block& block, const PassSet& passes) {
+  flags_liveness(block, passes.flags);
+  place_poll(block);
+}
+
+}  // namespace menura::opt
