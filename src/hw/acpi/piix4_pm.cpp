@@ -250,7 +250,7 @@ void Piix4Pm::describe_chip(StateVisitor& v) {
 
 Result<void> Piix4Pm::restored_chip() {
   update_ports();
-  timer_.restored();
+  TRY(timer_.restored());
   wiring_.sci.import(sci_level());
   return {};
 }

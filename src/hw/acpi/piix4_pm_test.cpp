@@ -53,6 +53,37 @@ TEST(Piix4Pm, Conforms) {
   EXPECT_THAT(check_pci_function(rig.pm), IsEmpty());
 }
 
+struct ChipRig final : PciConformanceRig {
+  ChipRig() {
+    plug(pm, PciBus::devfn(1, 3));
+    machine.io_root.map(0xb2, pm.apm_ports());
+    pm.smbus().attach(0x50, eeprom);
+  }
+  void program() override {
+    PciConformanceRig::program();
+    pm.config_write(0x40, 4, kPm | 1);
+    pm.config_write(0x80, 1, 1);
+    pm.config_write(0x90, 4, kSmb | 1);
+    pm.config_write(0xd2, 1, 0x09);
+  }
+  // A device of its own, which the checks do not reset or save: it must not keep what is written.
+  class Echo final : public SmbusDevice {
+   public:
+    bool write(std::span<const u8> bytes) override { return bytes.size() != 2; }
+    bool read(std::span<u8> bytes) override {
+      std::ranges::fill(bytes, u8{3});
+      return true;
+    }
+  } eeprom;
+  Piix4Pm pm{
+      "pm", {.time = machine.time, .sci = machine.pin(kSci), .on_sleep = [](SleepState) {}}, {}};
+};
+
+TEST(Piix4Pm, SurvivesWildGuestsAndStreams) {
+  EXPECT_THAT(conformance_problems<ChipRig>(), IsEmpty());
+  survive_hostile_states<ChipRig>();
+}
+
 TEST(Piix4Pm, ValuesAfterReset) {
   Rig rig(Smm::Yes);
   rig.pm.reset(ResetKind::System);

@@ -47,6 +47,16 @@ void PmTimer::reset() {
   arm();
 }
 
+Result<void> PmTimer::restored() {
+  const bool began = origin_ns_ >= 0 && origin_ns_ <= time_.now_ns();
+  if (!began || next_toggle_ == 0 || next_toggle_ % kToggleTicks != 0 ||
+      next_toggle_ > ticks() + kToggleTicks)
+    return fail(Errc::Corrupt, "Restoring the PM timer: origin {} ns and next toggle {} at {} ns",
+                origin_ns_, next_toggle_, time_.now_ns());
+  arm();
+  return {};
+}
+
 void PmTimer::describe(StateVisitor& v) {
   v.field("origin_ns", origin_ns_);
   v.field("next_toggle", next_toggle_);

@@ -8,6 +8,7 @@
 
 #include <functional>
 
+#include "base/result.h"
 #include "base/types.h"
 #include "event/timer.h"
 
@@ -34,7 +35,8 @@ class PmTimer {
   // PCI reset: the count begins at zero.
   void reset();
   void describe(StateVisitor& v);
-  void restored() { arm(); }
+  // Refuses counts that no guest could have brought about.
+  Result<void> restored();
 
  private:
   u64 ticks() const { return ticks_at(time_.now_ns() - origin_ns_); }

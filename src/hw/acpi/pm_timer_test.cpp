@@ -89,7 +89,7 @@ TEST(PmTimer, RoundTripRearms) {
   timer.reset();
   timer.watch(true);
   ASSERT_TRUE(load_state(twin, save_state(timer)));
-  twin.restored();
+  ASSERT_TRUE(twin.restored());
   m.step_ns(3'000'000'000);
   EXPECT_EQ(first, 1u);
   EXPECT_EQ(second, 1u);

@@ -44,6 +44,27 @@ TEST(I440fx, Conforms) {
   EXPECT_THAT(check_pci_function(rig.pmc, {{0x72, 1}}), IsEmpty());
 }
 
+struct ChipRig final : ConformanceRig {
+  ChipRig() {
+    machine.memory_root.map(0, pci_memory, -1);
+    machine.io_root.map(0xcf8, pmc.config_ports());
+  }
+  Device& device() override { return pmc; }
+  Region pci_memory = Region::container("pci-memory", Region::kWholeSpace);
+  I440fx pmc{"i440fx",
+             {.memory = machine.memory,
+              .io = machine.io,
+              .system_memory = machine.memory_root,
+              .pci_memory = pci_memory,
+              .io_window = machine.io_root,
+              .ram = machine.ram}};
+};
+
+TEST(I440fx, SurvivesWildGuestsAndStreams) {
+  EXPECT_THAT(conformance_problems<ChipRig>(), IsEmpty());
+  survive_hostile_states<ChipRig>();
+}
+
 TEST(I440fx, ValuesAfterReset) {
   Rig rig;
   // 82441FX data sheet, table of configuration registers.

@@ -43,6 +43,20 @@ TEST(PciBridge, Conforms) {
   EXPECT_EQ(rig.bridge.config_read(0x2c, 4), 0u);  // no subsystem register in this header
 }
 
+struct BridgeRig final : PciConformanceRig {
+  BridgeRig() {
+    plug(bridge, PciBus::devfn(3, 0));
+    bridge.secondary_bus()->add(card, PciBus::devfn(1, 0)).value();
+  }
+  PciBridge bridge{"bridge0", kIdentity, "pci.1"};
+  TestCard card{"card0"};
+};
+
+TEST(PciBridge, SurvivesWildGuestsAndStreams) {
+  EXPECT_THAT(conformance_problems<BridgeRig>(), IsEmpty());
+  survive_hostile_states<BridgeRig>();
+}
+
 // The decoding rules of bridge architecture 1.2 §4, for one address.
 struct Model {
   u16 command, control;

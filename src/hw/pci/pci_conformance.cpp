@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "base/format.h"
+#include "base/units.h"
 #include "hw/pci/pci_regs.h"
 
 namespace menura {
@@ -160,6 +161,43 @@ class Checker {
 std::vector<std::string> check_pci_function(PciFunction& function,
                                             const std::vector<ConfigExemption>& exempt) {
   return Checker(function, exempt).run();
+}
+
+void PciConformanceRig::plug(PciFunction& function, u8 devfn) {
+  bus.add(function, devfn).value();
+  function_ = &function;
+  machine.memory_root.map(kConfig, config_, PciBus::kPriority + 1);
+}
+
+void PciConformanceRig::program() {
+  u32 memory = 0xe000'0000;
+  u32 io = 0xc000;
+  u32 above = 0x10;  // in units of 4 GiB
+  for (const PciBar& bar : function_->bars()) {
+    if (!bar.region) continue;
+    if (bar.size > 256 * MiB) {
+      function_->config_write(bar.offset + 4, 4, above);
+      above *= 2;
+      continue;
+    }
+    u32& next = bar.kind == BarKind::Io ? io : memory;
+    next = align_up(next, static_cast<u32>(bar.size));
+    function_->config_write(bar.offset, 4, next | (bar.kind == BarKind::Rom ? 1 : 0));
+    next += static_cast<u32>(bar.size);
+  }
+  function_->config_write(pci::kCommand, 2,
+                          pci::kCommandIo | pci::kCommandMemory | pci::kCommandBusMaster);
+}
+
+u64 PciConformanceRig::read_config(Access access) {
+  if (access.offset + access.size > ConfigSpace::kSize) return 0;
+  return function_->config_read(static_cast<unsigned>(access.offset), access.size);
+}
+
+void PciConformanceRig::write_config(Access access, u64 value) {
+  if (access.offset + access.size > ConfigSpace::kSize) return;
+  function_->config_write(static_cast<unsigned>(access.offset), access.size,
+                          static_cast<u32>(value));
 }
 
 }  // namespace menura

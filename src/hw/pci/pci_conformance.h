@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "hw/core/device_conformance.h"
 #include "hw/core/test_machine.h"
+#include "hw/core/window.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pci_function.h"
 
@@ -24,6 +26,37 @@ struct PciTestBus {
               .io_window = machine.io_root,
               .intx = &machine,
               .msi = &machine}};
+};
+
+// A rig for conformance_problems() (hw/core/device_conformance.h): the function on a root bus, all of
+// its BARs programmed, its configuration space at kConfig for the wild guest.
+class PciConformanceRig : public ConformanceRig {
+ public:
+  static constexpr u64 kConfig = 0xfd00'0000;
+
+  Device& device() override { return *function_; }
+  void program() override;
+
+ protected:
+  // By the derived rig, which owns the function.
+  void plug(PciFunction& function, u8 devfn);
+
+  PciBus bus{"pci.0",
+             {.memory = machine.memory,
+              .io = machine.io,
+              .memory_window = machine.memory_root,
+              .io_window = machine.io_root,
+              .intx = &machine,
+              .msi = &machine}};
+
+ private:
+  u64 read_config(Access access);
+  void write_config(Access access, u64 value);
+
+  PciFunction* function_ = nullptr;
+  Window<PciConformanceRig> window_{*this, &PciConformanceRig::read_config,
+                                    &PciConformanceRig::write_config};
+  Region config_ = Region::mmio("config", ConfigSpace::kSize, window_);
 };
 
 // Bytes of configuration space whose writable bits depend on each other (locks, read-back quirks).

@@ -30,6 +30,16 @@ TEST(PciFunction, Conforms) {
   EXPECT_THAT(check_pci_function(rig.card, {{rig.card.power.offset() + 4, 1}}), IsEmpty());
 }
 
+struct CardRig final : PciConformanceRig {
+  CardRig() { plug(card, PciBus::devfn(3, 0)); }
+  TestCard card{"card0"};
+};
+
+TEST(PciFunction, SurvivesWildGuestsAndStreams) {
+  EXPECT_THAT(conformance_problems<CardRig>(), IsEmpty());
+  survive_hostile_states<CardRig>();
+}
+
 TEST(PciFunction, HeaderShowsTheIdentity) {
   Rig rig;
   EXPECT_EQ(rig.card.config_read(0x00, 4), 0x7e57'1b36u);

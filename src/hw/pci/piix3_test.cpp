@@ -40,6 +40,20 @@ TEST(Piix3, Conforms) {
   EXPECT_THAT(check_pci_function(rig.piix3), IsEmpty());
 }
 
+struct ChipRig final : PciConformanceRig {
+  ChipRig() {
+    plug(piix3, PciBus::devfn(1, 0));
+    machine.io_root.map(0xcf8, rcr);
+  }
+  Piix3 piix3{"piix3", {}, [](Piix3::Reset) {}};
+  Region rcr = Region::mmio("rcr", 4, piix3.reset_control(), {.handler_max = 1});
+};
+
+TEST(Piix3, SurvivesWildGuestsAndStreams) {
+  EXPECT_THAT(conformance_problems<ChipRig>(), IsEmpty());
+  survive_hostile_states<ChipRig>();
+}
+
 TEST(Piix3, ValuesAfterReset) {
   Rig rig;
   struct Row {
