@@ -177,6 +177,25 @@ TEST(Decode, FeaturesGate) {
   EXPECT_EQ(decode({0x0F, 0x58, 0xC0}, Mode::Bits64, FeatureSet{}).status, Status::Invalid);
 }
 
+TEST(Features, ComeFromCpuid) {
+  auto nothing = [](u32, u32) { return CpuidRegisters{}; };
+  EXPECT_TRUE(features_of(nothing).has(Feature::Base));
+  EXPECT_FALSE(features_of(nothing).has(Feature::Fpu));
+  // The leaves of a Core 2 (Merom).
+  auto merom = [](u32 leaf, u32) -> CpuidRegisters {
+    if (leaf == 1) return {.ecx = 0x0000E3BD, .edx = 0xBFEBFBFF};
+    if (leaf == 0x80000001) return {.ecx = 1, .edx = 0x20100800};
+    return {};
+  };
+  FeatureSet features = features_of(merom);
+  for (Feature has : {Feature::Sse3, Feature::Ssse3, Feature::Cx16, Feature::Syscall,
+                      Feature::LahfLm, Feature::Prefetchw})
+    EXPECT_TRUE(features.has(has)) << static_cast<int>(has);
+  for (Feature lacks : {Feature::Sse41, Feature::Popcnt, Feature::Avx, Feature::Rdtscp,
+                        Feature::Bmi1, Feature::Xsave})
+    EXPECT_FALSE(features.has(lacks)) << static_cast<int>(lacks);
+}
+
 TEST(Decode, OldCpusIgnoreF3) {
   const Code tzcnt = {0xF3, 0x0F, 0xBC, 0xC1};
   EXPECT_EQ(text(tzcnt), "tzcnt eax, ecx");

@@ -7,6 +7,8 @@
 //   Decoder decoder{Mode::Bits64, offered};   // VPADDD ymm now decodes as #UD, VPADDD xmm still works
 #pragma once
 
+#include <functional>
+
 #include "base/types.h"
 
 namespace menura::jit::x86 {
@@ -95,5 +97,14 @@ class FeatureSet {
   u64 bits_ = u64{1} << static_cast<unsigned>(Feature::Base);
 };
 static_assert(static_cast<unsigned>(Feature::Count) < 64);
+
+struct CpuidRegisters {
+  u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+// Answers CPUID for a leaf and a subleaf; leaves that do not exist must read as zero.
+using CpuidReader = std::function<CpuidRegisters(u32 leaf, u32 subleaf)>;
+
+// What a CPU with these CPUID leaves offers.
+FeatureSet features_of(const CpuidReader& cpuid);
 
 }  // namespace menura::jit::x86

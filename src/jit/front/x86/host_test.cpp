@@ -1,10 +1,8 @@
 // Lets this machine's CPU judge the decoder: lengths and validity of every opcode, size, kind and alignment of its memory
 // operand. Runs where the host is an AMD CPU, whose choices the decoder follows.
+#include <cpuid.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -63,81 +61,15 @@ bool excused(const Insn& insn, const Code& code) {
   return group && ((code[at + 2] >= 0xD8 && code[at + 2] <= 0xDF) || code[at + 2] >= 0xFA);
 }
 
-FeatureSet host_features() {
-  static const std::map<std::string, Feature> kNames = {{"fpu", Feature::Fpu},
-                                                        {"tsc", Feature::Tsc},
-                                                        {"msr", Feature::Msr},
-                                                        {"cx8", Feature::Cx8},
-                                                        {"cx16", Feature::Cx16},
-                                                        {"cmov", Feature::Cmov},
-                                                        {"clflush", Feature::Clflush},
-                                                        {"clflushopt", Feature::Clflushopt},
-                                                        {"clwb", Feature::Clwb},
-                                                        {"clzero", Feature::Clzero},
-                                                        {"wbnoinvd", Feature::Wbnoinvd},
-                                                        {"fxsr", Feature::Fxsr},
-                                                        {"mmx", Feature::Mmx},
-                                                        {"sse", Feature::Sse},
-                                                        {"sse2", Feature::Sse2},
-                                                        {"pni", Feature::Sse3},
-                                                        {"ssse3", Feature::Ssse3},
-                                                        {"sse4_1", Feature::Sse41},
-                                                        {"sse4_2", Feature::Sse42},
-                                                        {"sse4a", Feature::Sse4a},
-                                                        {"sep", Feature::Sep},
-                                                        {"syscall", Feature::Syscall},
-                                                        {"lahf_lm", Feature::LahfLm},
-                                                        {"popcnt", Feature::Popcnt},
-                                                        {"abm", Feature::Lzcnt},
-                                                        {"bmi1", Feature::Bmi1},
-                                                        {"bmi2", Feature::Bmi2},
-                                                        {"adx", Feature::Adx},
-                                                        {"movbe", Feature::Movbe},
-                                                        {"aes", Feature::Aes},
-                                                        {"pclmulqdq", Feature::Pclmul},
-                                                        {"sha_ni", Feature::Sha},
-                                                        {"gfni", Feature::Gfni},
-                                                        {"avx", Feature::Avx},
-                                                        {"avx2", Feature::Avx2},
-                                                        {"fma", Feature::Fma},
-                                                        {"f16c", Feature::F16c},
-                                                        {"vaes", Feature::Vaes},
-                                                        {"vpclmulqdq", Feature::Vpclmul},
-                                                        {"rdrand", Feature::Rdrand},
-                                                        {"rdseed", Feature::Rdseed},
-                                                        {"rdtscp", Feature::Rdtscp},
-                                                        {"rdpid", Feature::Rdpid},
-                                                        {"rdpru", Feature::Rdpru},
-                                                        {"xsave", Feature::Xsave},
-                                                        {"xsaveopt", Feature::Xsaveopt},
-                                                        {"xsavec", Feature::Xsavec},
-                                                        {"xsaves", Feature::Xsaves},
-                                                        {"fsgsbase", Feature::Fsgsbase},
-                                                        {"invpcid", Feature::Invpcid},
-                                                        {"ospke", Feature::Pku},
-                                                        {"smap", Feature::Smap},
-                                                        {"monitor", Feature::Monitor},
-                                                        {"mwaitx", Feature::Monitorx},
-                                                        {"3dnowprefetch", Feature::Prefetchw}};
-  FeatureSet features;
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("flags", 0) != 0) continue;
-    std::istringstream words(line);
-    for (std::string word; words >> word;) {
-      auto found = kNames.find(word);
-      if (found != kNames.end()) features = features.with(found->second);
-    }
-    break;
-  }
-  return features;
+CpuidRegisters host_cpuid(u32 leaf, u32 subleaf) {
+  CpuidRegisters regs;
+  if (__get_cpuid_count(leaf, subleaf, &regs.eax, &regs.ebx, &regs.ecx, &regs.edx) == 0) return {};
+  return regs;
 }
 
 bool host_is_amd() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.find("AuthenticAMD") != std::string::npos) return true;
-  return false;
+  constexpr u32 kAuth = 0x68747541;
+  return host_cpuid(0, 0).ebx == kAuth;
 }
 
 std::string hex(const Code& code) {
@@ -212,7 +144,7 @@ class Report {
 
  private:
   bool compatibility_;
-  Decoder decoder_{compatibility_ ? Mode::Bits32 : Mode::Bits64, host_features()};
+  Decoder decoder_{compatibility_ ? Mode::Bits32 : Mode::Bits64, features_of(host_cpuid)};
   unsigned count_ = 0;
   std::string text_;
 };
