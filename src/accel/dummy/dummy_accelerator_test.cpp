@@ -11,7 +11,7 @@ TEST(DummyAccelerator, ThreadsExistAndSleep) {
   DummyAccelerator accel;
   MachineLock lock;
   auto cpu = VcpuThread::start(accel, lock, {.name = "CPU 0/qtest"}).value();
-  EXPECT_TRUE(cpu->paused());
+  cpu->wait_paused();
   cpu->resume();
   while (!cpu->halted()) std::this_thread::yield();
   x86::State state;
