@@ -73,7 +73,9 @@ JitVcpu::JitVcpu(const AcceleratorContext& machine, const JitOptions& options,
   mode_changed();
 }
 
-JitVcpu::~JitVcpu() = default;
+JitVcpu::~JitVcpu() {
+  if (destroyed_) destroyed_();
+}
 
 void JitVcpu::get(x86::State& state) {
   state = s_;

@@ -59,6 +59,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
 
   // Another thread changed the memory map.
   void memory_changed() { request(attention::kMemory); }
+  void on_destroy(std::function<void()> call) { destroyed_ = std::move(call); }
   // Something other than this vCPU wrote to memory that may hold code. On the vCPU's thread.
   void note_code_written(const void* host, u64 size);
   const JitStatistics& statistics() const { return statistics_; }
@@ -150,6 +151,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   u64 tsc_offset_ = 0;
   JitStatistics statistics_;
   std::string failure_;
+  std::function<void()> destroyed_;
 };
 
 // Installs the process's handlers for faults inside translated code; once.

@@ -8,56 +8,19 @@
 
 #include "accel/jit/host_oracle.h"
 #include "accel/jit/jit_vcpu.h"
+#include "accel/jit/test_machine.h"
 
 namespace menura::engine {
 namespace {
 
 using jit::x86::Mnemonic;
 
-constexpr u64 kCodeSize = 0x2000, kDataSize = 0x4000;
 constexpr u8 kPointer = x86::Rsi;  // the register that memory operands use in sequences
-
-class Machine {
- public:
-  explicit Machine(const JitOptions& options) {
-    // Guest addresses are host addresses, so that the oracle sees the same pointers.
-    root_.map(address(*data_), data_region_);
-    root_.map(address(*code_), code_region_);
-    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {})).value();
-  }
-  static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }
-  u64 data() const { return address(*data_); }
-  u8* data_bytes() { return reinterpret_cast<u8*>(data_->host()); }
-  u64 code() const { return address(*code_); }
-  JitVcpu& cpu() { return *cpu_; }
-  void load(u64 offset, std::span<const u8> bytes) {
-    AccessStatus done = memory_.write(GuestAddr{code() + offset}, std::as_bytes(bytes));
-    ASSERT_EQ(done, AccessStatus::Ok);
-  }
-
- private:
-  Region root_ = Region::container("memory", Region::kWholeSpace);
-  Region io_root_ = Region::container("io", 0x10000);
-  AddressSpace memory_{"memory", root_}, io_{"io", io_root_};
-  MachineLock lock_;
-  std::shared_ptr<RamBlock> data_ = RamBlock::create({.name = "data", .size = kDataSize}).value();
-  std::shared_ptr<RamBlock> code_ = RamBlock::create({.name = "code", .size = kCodeSize}).value();
-  Region data_region_ = Region::ram("data", data_), code_region_ = Region::ram("code", code_);
-  std::unique_ptr<JitVcpu> cpu_;
-};
 
 // What the guest's and the oracle's runs begin with.
 void to_state(const NativeState& n, x86::State& s, u64 rip) {
-  s = {};
-  s.reset(x86::State::ResetCause::PowerOn, 0x600, true);
-  s.cr0 = x86::kCr0Pe;
-  s.cr4 = x86::kCr4Osfxsr | x86::kCr4Osxmmexcpt | x86::kCr4Osxsave;
-  s.xcr0 = 7;
-  s.efer = x86::kEferLme | x86::kEferLma;
-  for (x86::Segment& seg : s.seg) seg = {.attributes = 0xc093, .limit = 0xffff'ffff};
-  s.seg[x86::Cs].attributes = 0xa09b;
+  s = flat_state(rip);
   for (unsigned i = 0; i < 16; i++) s.gpr[i] = n.gpr[i];
-  s.rip = rip;
   s.rflags = (n.flags & x86::kArithmeticFlags) | 2;
   std::memcpy(&s.x87.fcw, n.fx, 2);
   std::memcpy(&s.x87.fsw, n.fx + 2, 2);
@@ -242,7 +205,7 @@ u64 setting(const char* name, u64 otherwise) {
 }
 
 // Runs one program on both, and compares.
-void compare(Machine& m, HostOracle& host, const NativeState& begin, std::vector<u8> program,
+void compare(TestMachine& m, HostOracle& host, const NativeState& begin, std::vector<u8> program,
              Generator& g, const UndefinedFlags& undefined) {
   std::vector<u8> image(kDataSize);
   for (size_t i = 0; i < image.size(); i += 8) {
@@ -276,7 +239,7 @@ void compare(Machine& m, HostOracle& host, const NativeState& begin, std::vector
 }
 
 void singles(unsigned block_limit, u64 cases) {
-  Machine m({.code_size = 4 << 20, .block_limit = block_limit});
+  TestMachine m({.code_size = 4 << 20, .block_limit = block_limit});
   HostOracle host;
   Generator g(setting("MENURA_FUZZ_SEED", 1), m.data());
   for (u64 i = 0; i < cases && !testing::Test::HasFatalFailure(); i++) {
@@ -299,7 +262,7 @@ TEST(Native, TranslatedInstructionsMatchTheHost) {
 }
 
 TEST(Native, SequencesMatchTheHost) {
-  Machine m({.code_size = 4 << 20, .block_limit = 64});
+  TestMachine m({.code_size = 4 << 20, .block_limit = 64});
   HostOracle host;
   Generator g(setting("MENURA_FUZZ_SEED", 2), m.data());
   const u64 cases = setting("MENURA_FUZZ_CASES", 10000);

@@ -1,0 +1,136 @@
+#include "accel/jit/jit_accelerator.h"
+
+#include <cpuid.h>
+#include <time.h>
+#include <x86intrin.h>
+
+#include <algorithm>
+
+namespace menura {
+
+namespace engine {
+
+namespace {
+
+CpuidEntry host(u32 leaf, std::optional<u32> subleaf = {}) {
+  CpuidEntry e{.leaf = leaf, .subleaf = subleaf};
+  __cpuid_count(leaf, subleaf.value_or(0), e.eax, e.ebx, e.ecx, e.edx);
+  return e;
+}
+
+constexpr u32 bits_of(std::initializer_list<unsigned> bits) {
+  u32 mask = 0;
+  for (unsigned bit : bits) mask |= 1u << bit;
+  return mask;
+}
+
+// What is offered of each feature word, by bit number (Intel SDM vol. 2A, CPUID; AMD APM vol. 3 E).
+constexpr u32 k1Ecx = bits_of({0, 1, 9, 12, 13, 17, 19, 20, 21, 22, 23, 25, 26, 28, 29, 30});
+constexpr u32 k1Edx =
+    bits_of({0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26, 28});
+constexpr u32 k7Ebx = bits_of({0, 3, 5, 7, 8, 9, 10, 18, 19, 20, 23, 24, 29});
+constexpr u32 k7Ecx = bits_of({2, 8, 9, 10, 22});
+constexpr u32 k7Edx = bits_of({4});
+constexpr u32 kXsaveEax = bits_of({0, 1, 2});
+constexpr u32 kExtendedEcx = bits_of({0, 4, 5, 6, 8});
+constexpr u32 kExtendedEdx = bits_of({11, 20, 22, 26, 27, 29});
+constexpr u32 kSharedEdx = 0x0183'f3ff;  // bits that AMD repeats from leaf 1
+constexpr u32 kX2apic = 1u << 21;        // made by our own APIC, whatever the host has
+constexpr u32 kPcid = 1u << 17;
+
+}  // namespace
+
+std::vector<CpuidEntry> offered_cpuid() {
+  std::vector<CpuidEntry> offer;
+  auto add = [&](CpuidEntry e) { offer.push_back(e); };
+  CpuidEntry e = host(0);
+  e.eax = 0xd;
+  add(e);
+  e = host(1);
+  e.ebx = 8 << 8;  // CLFLUSH: 64 bytes
+  e.ecx = (e.ecx & k1Ecx) | kX2apic | kPcid;
+  e.edx &= k1Edx;
+  add(e);
+  e = host(7, 0);
+  add({.leaf = 7,
+       .subleaf = 0,
+       .eax = 0,
+       .ebx = (e.ebx & k7Ebx) | 1u << 10,
+       .ecx = e.ecx & k7Ecx,
+       .edx = e.edx & k7Edx});
+  const u32 states = host(0xd, 0).eax & 7;
+  add({.leaf = 0xd, .subleaf = 0, .eax = states, .ebx = 832, .ecx = 832, .edx = 0});
+  add({.leaf = 0xd, .subleaf = 1, .eax = host(0xd, 1).eax & kXsaveEax, .ebx = 832});
+  add({.leaf = 0xd, .subleaf = 2, .eax = 256, .ebx = 576});
+  e = host(0x8000'0000);
+  e.eax = 0x8000'0008;
+  add(e);
+  e = host(0x8000'0001);
+  const bool amd = e.edx & 1;  // FPU, which Intel leaves 0 here
+  e.ecx &= kExtendedEcx;
+  e.edx = (e.edx & kExtendedEdx) | (amd ? host(1).edx & k1Edx & kSharedEdx : 0);
+  e.ebx = 0;
+  add(e);
+  for (u32 leaf : {0x8000'0002, 0x8000'0003, 0x8000'0004, 0x8000'0005, 0x8000'0006})
+    add(host(static_cast<u32>(leaf)));
+  add({.leaf = 0x8000'0007, .edx = 1u << 8});  // invariant TSC
+  add({.leaf = 0x8000'0008, .eax = 48u << 8 | 40u});
+  return offer;
+}
+
+u64 measure_tsc_khz() {
+  static const u64 khz = [] {
+    auto now = [] {
+      timespec t;
+      clock_gettime(CLOCK_MONOTONIC_RAW, &t);
+      return static_cast<u64>(t.tv_sec) * 1'000'000'000 + static_cast<u64>(t.tv_nsec);
+    };
+    const u64 ns = now(), tsc = __rdtsc();
+    timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
+    nanosleep(&pause, nullptr);
+    const u64 passed_tsc = __rdtsc() - tsc, passed_ns = now() - ns;
+    return passed_tsc * 1'000'000 / std::max<u64>(passed_ns, 1);
+  }();
+  return khz;
+}
+
+}  // namespace engine
+
+Result<std::unique_ptr<JitAccelerator>> JitAccelerator::create(const AcceleratorContext& context,
+                                                               const engine::JitOptions& options) {
+  if (const std::string_view missing = x64::missing_host_feature(); !missing.empty())
+    return fail(Errc::Unsupported, "The JIT needs a host CPU with {}", missing);
+  if (context.max_cpus > 1)
+    return fail(Errc::Unsupported, "The JIT runs one vCPU only, {} are asked for",
+                context.max_cpus);
+  return std::unique_ptr<JitAccelerator>(
+      new JitAccelerator(context, options, engine::measure_tsc_khz()));
+}
+
+JitAccelerator::JitAccelerator(const AcceleratorContext& context, const engine::JitOptions& options,
+                               u64 tsc_khz)
+    : options_(options), offer_(engine::offered_cpuid()), tsc_khz_(tsc_khz), context_(context) {
+  context_.memory.add_listener(*this);
+}
+
+JitAccelerator::~JitAccelerator() { context_.memory.remove_listener(*this); }
+
+Result<std::unique_ptr<Vcpu>> JitAccelerator::create_vcpu(const VcpuConfig& config) {
+  VcpuConfig filled = config;
+  if (filled.cpuid.empty()) filled.cpuid = offer_;
+  std::unique_ptr<engine::JitVcpu> vcpu = TRY(engine::JitVcpu::create(context_, options_, filled));
+  const std::lock_guard guard(mutex_);
+  vcpus_.push_back(vcpu.get());
+  vcpu->on_destroy([this, gone = vcpu.get()] {
+    const std::lock_guard guard(mutex_);
+    std::erase(vcpus_, gone);
+  });
+  return std::unique_ptr<Vcpu>(std::move(vcpu));
+}
+
+void JitAccelerator::changed(const FlatView&, const FlatView&) {
+  const std::lock_guard guard(mutex_);
+  for (engine::JitVcpu* vcpu : vcpus_) vcpu->memory_changed();
+}
+
+}  // namespace menura

@@ -1,0 +1,55 @@
+// TestMachine: one JIT vCPU over a little RAM whose guest addresses are its host addresses, in 64-bit
+// mode without paging.
+//
+// Owner: tests of accel/jit. Threads: one. Example: `TestMachine m({}); m.load(0, code); m.cpu().run();`
+#pragma once
+
+#include "accel/jit/jit_vcpu.h"
+
+namespace menura::engine {
+
+inline constexpr u64 kCodeSize = 0x2000, kDataSize = 0x4000;
+
+inline x86::State flat_state(u64 rip) {
+  x86::State s;
+  s.reset(x86::State::ResetCause::PowerOn, 0x600, true);
+  s.cr0 = x86::kCr0Pe;
+  s.cr4 = x86::kCr4Osfxsr | x86::kCr4Osxmmexcpt | x86::kCr4Osxsave;
+  s.xcr0 = 7;
+  s.efer = x86::kEferLme | x86::kEferLma;
+  for (x86::Segment& seg : s.seg) seg = {.attributes = 0xc093, .limit = 0xffff'ffff};
+  s.seg[x86::Cs].attributes = 0xa09b;
+  s.rip = rip;
+  return s;
+}
+
+class TestMachine {
+ public:
+  explicit TestMachine(const JitOptions& options) {
+    // Guest addresses are host addresses, so that the oracle sees the same pointers.
+    root_.map(address(*data_), data_region_);
+    root_.map(address(*code_), code_region_);
+    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {})).value();
+  }
+  static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }
+  u64 data() const { return address(*data_); }
+  u8* data_bytes() { return reinterpret_cast<u8*>(data_->host()); }
+  u64 code() const { return address(*code_); }
+  JitVcpu& cpu() { return *cpu_; }
+  void load(u64 offset, std::span<const u8> bytes) {
+    AccessStatus done = memory_.write(GuestAddr{code() + offset}, std::as_bytes(bytes));
+    ensure(done == AccessStatus::Ok, "a test's code fits");
+  }
+
+ private:
+  Region root_ = Region::container("memory", Region::kWholeSpace);
+  Region io_root_ = Region::container("io", 0x10000);
+  AddressSpace memory_{"memory", root_}, io_{"io", io_root_};
+  MachineLock lock_;
+  std::shared_ptr<RamBlock> data_ = RamBlock::create({.name = "data", .size = kDataSize}).value();
+  std::shared_ptr<RamBlock> code_ = RamBlock::create({.name = "code", .size = kCodeSize}).value();
+  Region data_region_ = Region::ram("data", data_), code_region_ = Region::ram("code", code_);
+  std::unique_ptr<JitVcpu> cpu_;
+};
+
+}  // namespace menura::engine
