@@ -31,7 +31,7 @@ constexpr u64 kIsaForwarded = 256;
 
 }  // namespace
 
-PciBridge::PciBridge(std::string id, const PciIdentity& identity, std::string bus_name,
+PciBridge::PciBridge(std::string id, std::string bus_name, const PciIdentity& identity,
                      Device* parent)
     : PciFunction(std::move(id), identity, parent, PciHeader::Bridge),
       memory_(Region::container(bus_name + ".memory", Region::kWholeSpace)),

@@ -4,7 +4,7 @@
 // Bridge Architecture 1.2 §3 and §4. I/O windows of 16 bits, a memory window, a 64-bit prefetchable
 // window, VGA and ISA modes. Cycles of bus masters below go straight to the root's memory; a bridge
 // whose bus master bit is off stops them. Example:
-//   PciBridge bridge("bridge0", {.vendor = 0x1b36, .device = 0x0001, .class_code = 0x060400}, "pci.1");
+//   PciBridge bridge("bridge0", "pci.1");
 //   root.add(bridge, PciBus::devfn(4, 0)).value();   bridge.secondary_bus()->add(card, 0).value();
 #pragma once
 
@@ -17,7 +17,11 @@ namespace menura {
 
 class PciBridge final : public PciFunction {
  public:
-  PciBridge(std::string id, const PciIdentity& identity, std::string bus_name,
+  // The bridge that virtual machines have, of no chip maker in particular.
+  static constexpr PciIdentity kIdentity{
+      .vendor = 0x1b36, .device = 0x0001, .class_code = 0x060400};
+
+  PciBridge(std::string id, std::string bus_name, const PciIdentity& identity = kIdentity,
             Device* parent = nullptr);
   ~PciBridge() override;
   std::string_view type() const override { return "pci-bridge"; }

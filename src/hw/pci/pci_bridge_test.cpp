@@ -14,8 +14,6 @@ namespace {
 
 using testing::IsEmpty;
 
-constexpr PciIdentity kIdentity{.vendor = 0x1b36, .device = 0x0001, .class_code = 0x060400};
-
 // A bridge whose whole secondary side answers 's', and a primary side where only RAM does.
 struct Rig : PciTestBus {
   Rig() {
@@ -31,7 +29,7 @@ struct Rig : PciTestBus {
   bool forwards_io(u16 at) { return machine.in8(at) == 's'; }
 
   LetterPorts probe{'s'};
-  PciBridge bridge{"bridge0", kIdentity, "pci.1"};
+  PciBridge bridge{"bridge0", "pci.1"};
   Region memory_probe = Region::mmio("probe", Region::kWholeSpace, probe);
   Region io_probe = Region::mmio("probe", 0x10000, probe);
 };
@@ -48,7 +46,7 @@ struct BridgeRig final : PciConformanceRig {
     plug(bridge, PciBus::devfn(3, 0));
     bridge.secondary_bus()->add(card, PciBus::devfn(1, 0)).value();
   }
-  PciBridge bridge{"bridge0", kIdentity, "pci.1"};
+  PciBridge bridge{"bridge0", "pci.1"};
   TestCard card{"card0"};
 };
 
@@ -121,7 +119,7 @@ TEST(PciBridge, WindowsAgreeWithTheRulesAddressByAddress) {
 
 TEST(PciBridge, ABarBehindIsSeenThroughTheWindowOnly) {
   PciTestBus rig;
-  PciBridge bridge("bridge0", kIdentity, "pci.1");
+  PciBridge bridge("bridge0", "pci.1");
   TestCard card("card0");
   rig.bus.add(bridge, PciBus::devfn(4, 0)).value();
   bridge.secondary_bus()->add(card, PciBus::devfn(1, 0)).value();
