@@ -104,9 +104,14 @@ TEST(PciBridge, WindowsAgreeWithTheRulesAddressByAddress) {
     rig.write(pci::kPrefetchLimitUpper, 4, m.pmlu);
     rig.write(pci::kBridgeControl, 2, m.control);
     rig.write(pci::kCommand, 2, m.command);
-    for (unsigned at = 0; at < 0x10000; at += 1 + (at & 0xff) / 5)
-      ASSERT_EQ(rig.forwards_io(static_cast<u16>(at)), m.io(static_cast<u16>(at)))
-          << "port " << at << " round " << round;
+    // In each KiB either side of every border the rules have, and one port anywhere.
+    for (unsigned block = 0; block < 0x10000; block += 0x400) {
+      for (unsigned low : {0u, 1u, 0xffu, 0x100u, 0x3afu, 0x3b0u, 0x3bbu, 0x3bcu, 0x3bfu, 0x3c0u,
+                           0x3dfu, 0x3e0u, 0x3ffu, static_cast<unsigned>(r(0x400))}) {
+        const u16 at = static_cast<u16>(block + low);
+        ASSERT_EQ(rig.forwards_io(at), m.io(at)) << "port " << at << " round " << round;
+      }
+    }
     // Either side of every border the model knows, and some between.
     for (u64 border :
          {u64{0xa0000}, u64{0xc0000}, u64{m.memb} << 16, (u64{m.meml} << 16) + 0x100000,
