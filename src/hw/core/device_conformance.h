@@ -29,6 +29,8 @@ class ConformanceRig {
   // Called after each reset, for a device that shows no registers until the guest has programmed
   // it: a PCI function gets its BARs here. It must act as a guest would.
   virtual void program() {}
+  // Described fields that no reset touches, as ends of their paths: what a battery keeps.
+  virtual std::vector<std::string> battery_backed() { return {}; }
 
   TestMachine machine;
 };

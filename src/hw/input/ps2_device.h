@@ -31,7 +31,10 @@ class Ps2Device : public Device {
 
   void send(std::initializer_list<u8> bytes);
   void send(const std::vector<u8>& bytes);
-  void clear_output() { output_.clear(); }
+  void reset_output() {
+    output_.clear();
+    last_sent_ = 0;
+  }
   void describe_output(StateVisitor& v);
   Result<void> check_output() const;
   bool has_room(size_t bytes) const { return output_.size() + bytes <= kQueue; }

@@ -22,7 +22,7 @@ enum : u8 {
 Ps2Keyboard::Ps2Keyboard(std::string id) : Ps2Device(std::move(id)) { reset(ResetKind::PowerOn); }
 
 void Ps2Keyboard::reset(ResetKind) {
-  clear_output();
+  reset_output();
   set_defaults();
   leds_ = 0;
   scanning_ = true;

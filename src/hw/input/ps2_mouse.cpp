@@ -36,7 +36,7 @@ constexpr i32 kGatherLimit = 1 << 20;
 Ps2Mouse::Ps2Mouse(std::string id) : Ps2Device(std::move(id)) { reset(ResetKind::PowerOn); }
 
 void Ps2Mouse::reset(ResetKind) {
-  clear_output();
+  reset_output();
   set_defaults();
   remote_ = wrap_ = false;
   device_id_ = 0;
