@@ -91,15 +91,17 @@ class Vcpu : public CpuInterrupts {
   }
 };
 
-// The interrupt chips inside an accelerator, in kernel or split mode: inputs, routes and eventfds.
-// GSI numbers are those of the routing table (hw/intc/gsi_routing.h).
+class GsiRouting;
+class Ioapic;
+
+// The interrupt chips inside an accelerator, in kernel or split mode. Its pins are GSIs.
 class KernelIrqchip : public IrqSink, public MsiSink {
  public:
-  // A route for a message; -1-like failures are Errors ("all 4096 routes are in use").
-  virtual Result<unsigned> add_msi_route(const MsiMessage& message) = 0;
-  virtual Result<void> update_msi_route(unsigned gsi, const MsiMessage& message) = 0;
-  virtual void remove_msi_route(unsigned gsi) = 0;
-  // Signals on fd raise the GSI; a level-triggered one is lowered at EOI when resample_fd is given.
+  // From now on follows the board's routes (hw/intc/gsi_routing.h), which outlive it, and in split
+  // mode the IOAPIC in user space, whose entries become routes and which hears of EOIs.
+  virtual void mirror(GsiRouting& routing, Ioapic* ioapic) = 0;
+  // Signals on fd raise the GSI; a level-triggered one is lowered at EOI, and resample_fd signalled,
+  // when that is given (else -1).
   virtual Result<void> attach_irqfd(unsigned gsi, int fd, int resample_fd) = 0;
   virtual void detach_irqfd(unsigned gsi, int fd) = 0;
 };

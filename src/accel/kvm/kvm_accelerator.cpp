@@ -1,0 +1,117 @@
+#include "accel/kvm/kvm_accelerator.h"
+
+#include <algorithm>
+
+#include "accel/kvm/kvm_cpuid.h"
+
+namespace menura {
+
+Result<std::unique_ptr<KvmAccelerator>> KvmAccelerator::create(const AcceleratorContext& context,
+                                                               TimerQueue& time,
+                                                               const KvmOptions& options,
+                                                               std::unique_ptr<KvmIoctl> ioctls) {
+  KvmSystem system = TRY(KvmSystem::open(options.device, *ioctls));
+  std::unique_ptr<KvmAccelerator> kvm(
+      new KvmAccelerator(context, time, std::move(ioctls), std::move(system)));
+  TRY(kvm->start(options));
+  return kvm;
+}
+
+KvmAccelerator::KvmAccelerator(const AcceleratorContext& context, TimerQueue& time,
+                               std::unique_ptr<KvmIoctl> ioctls, KvmSystem system)
+    : context_(context), time_(time), ioctls_(std::move(ioctls)), system_(std::move(system)) {}
+
+Result<void> KvmAccelerator::start(const KvmOptions& options) {
+  const unsigned limit = static_cast<unsigned>(system_.capability(KVM_CAP_MAX_VCPUS));
+  if (context_.max_cpus > limit)
+    return fail(Errc::OutOfRange, "{} CPUs: this host's KVM allows {}", context_.max_cpus, limit);
+  paravirt_ = TRY(paravirt_cpuid(system_, options));
+  offer_ = offered_cpuid(system_, options);
+  vm_ = TRY(KvmVm::create(system_, options));
+  coalesced_ = std::make_unique<KvmCoalesced>(*vm_, context_.memory, context_.io);
+  slots_ = std::make_unique<KvmSlots>(*vm_);
+  memory_events_ = std::make_unique<KvmIoEvents>(*vm_, KvmIoEvents::Space::Memory);
+  port_events_ = std::make_unique<KvmIoEvents>(*vm_, KvmIoEvents::Space::Ports);
+  if (options.irqchip != IrqchipMode::User) irqchip_ = std::make_unique<KvmIrqchip>(*vm_);
+  context_.memory.add_listener(*slots_);
+  context_.memory.add_listener(*memory_events_);
+  context_.io.add_listener(*port_events_);
+  context_.memory.before_register_access([this] { coalesced_->drain(); });
+  context_.io.before_register_access([this] { coalesced_->drain(); });
+  if (vm_->failed()) return fail(Errc::Io, "{}", vm_->failure());
+  return {};
+}
+
+KvmAccelerator::~KvmAccelerator() {
+  if (!port_events_) return;
+  context_.memory.before_register_access({});
+  context_.io.before_register_access({});
+  context_.io.remove_listener(*port_events_);
+  context_.memory.remove_listener(*memory_events_);
+  context_.memory.remove_listener(*slots_);
+}
+
+u64 KvmAccelerator::tsc_khz() const {
+  if (tsc_khz_ != 0 || !system_.has(KVM_CAP_GET_TSC_KHZ)) return tsc_khz_;
+  // Only a vCPU can tell; the bootstrap processor's, which is made sooner or later anyway.
+  Result<KvmVcpuFd> vcpu = vm_->take_vcpu(0);
+  if (!vcpu) return 0;
+  tsc_khz_ = static_cast<u64>(std::max(0, vcpu->fd.call(KVM_GET_TSC_KHZ)));
+  vm_->park_vcpu(0, std::move(*vcpu));
+  return tsc_khz_;
+}
+
+Result<std::unique_ptr<Vcpu>> KvmAccelerator::create_vcpu(const VcpuConfig& config) {
+  const KvmEnvironment environment{*vm_,        context_.memory, context_.io,   context_.lock,
+                                   *coalesced_, *slots_,         irqchip_.get()};
+  std::unique_ptr<KvmVcpu> vcpu =
+      TRY(KvmVcpu::create(environment, config, vcpu_cpuid(config, offer_, paravirt_)));
+  return std::unique_ptr<Vcpu>(std::move(vcpu));
+}
+
+std::vector<Device*> KvmAccelerator::devices() {
+  std::vector<Device*> result;
+  for (const auto& device : devices_) result.push_back(device.get());
+  return result;
+}
+
+KvmInfo KvmAccelerator::info() const {
+  KvmInfo info;
+  info.capabilities = system_.capabilities();
+  info.slots = slots_->slots();
+  info.ioctls = system_.fd().ioctls().counts();
+  info.parked_vcpus = vm_->parked_vcpus();
+  info.routes = irqchip_ ? irqchip_->routes() : 0;
+  info.doorbells = memory_events_->installed().size() + port_events_->installed().size();
+  info.coalesced_writes = coalesced_->delivered();
+  std::array<u64, KvmVcpu::kExitReasons> exits{};
+  vm_->for_each_vcpu([&](KvmVcpu& vcpu) {
+    for (size_t reason = 0; reason < exits.size(); reason++)
+      exits[reason] += vcpu.exit_count(reason);
+  });
+  for (size_t reason = 0; reason < exits.size(); reason++)
+    if (exits[reason] != 0)
+      info.exits.push_back({std::string(KvmVcpu::exit_name(reason)), exits[reason]});
+  return info;
+}
+
+std::string print_kvm_info(const KvmInfo& info) {
+  std::string text = "kvm support: enabled\ncapabilities:\n";
+  for (const Capability& c : info.capabilities)
+    text +=
+        format("  {:<24}{:>8}  {}{}\n", c.name, c.value == 0 ? "missing" : format("{}", c.value),
+               c.use, c.needed ? " (needed)" : "");
+  text += "memory slots:\n";
+  for (const KvmSlot& slot : info.slots)
+    text += format("  {:>3}: {:016x}-{:016x} -> {:#x} {}+{:#x}{}{}\n", slot.id, slot.guest,
+                   slot.guest + slot.size - 1, reinterpret_cast<u64>(slot.host()), slot.ram->name(),
+                   slot.offset, slot.readonly ? " readonly" : "", slot.dirty_log ? " logged" : "");
+  text += "exits:\n";
+  for (const KvmCount& c : info.exits) text += format("  {:<24}{:>12}\n", c.name, c.count);
+  text += "ioctls:\n";
+  for (const KvmCount& c : info.ioctls) text += format("  {:<32}{:>12}\n", c.name, c.count);
+  return text + format("routes {}, doorbells {}, coalesced writes {}, parked vCPUs {}\n",
+                       info.routes, info.doorbells, info.coalesced_writes, info.parked_vcpus);
+}
+
+}  // namespace menura
