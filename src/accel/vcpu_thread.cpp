@@ -120,6 +120,7 @@ void VcpuThread::main() {
     if (created) {
       vcpu_ = std::move(made).value();
       phase_ = Phase::Ready;
+      paused_ = true;
     } else {
       creation_error_ = std::move(made.error());
       phase_ = Phase::CreationFailed;

@@ -108,7 +108,6 @@ class VcpuThreadTest : public ::testing::Test {
 
 TEST_F(VcpuThreadTest, StartsPausedNamedAndWithAnId) {
   auto cpu = start(3);
-  cpu->wait_paused();
   EXPECT_TRUE(cpu->paused());
   EXPECT_EQ(fake(*cpu).runs, 0u);
   std::ifstream comm(format("/proc/self/task/{}/comm", cpu->thread_id()));
