@@ -173,8 +173,10 @@ TEST_P(KvmRun, ASpinningGuestIsKickedAndGoesOn) {
   for (const Ring ring : {Ring::Kernel, Ring::User}) {
     KvmTestMachine m(options());
     KvmPayload code;
+    code.mov(code.rbx, KvmLayout::kData);
     code.L("spin");
     code.inc(code.rax);
+    code.mov(code.qword[code.rbx], code.rax);
     code.jmp("spin");
     m.load(code);
     KvmVcpu& cpu = m.add_cpu();
@@ -184,7 +186,8 @@ TEST_P(KvmRun, ASpinningGuestIsKickedAndGoesOn) {
     u64 last = 0;
     for (int i = 0; i < 20; i++) {
       std::thread kicker([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        for (int ms = 0; ms < 10'000 && m.ram->load<u64>(KvmLayout::kData) <= last; ms++)
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
         cpu.kick();
       });
       EXPECT_EQ(cpu.run(), Exit::Kicked);
@@ -192,7 +195,8 @@ TEST_P(KvmRun, ASpinningGuestIsKickedAndGoesOn) {
       x86::State state;
       cpu.get(state);
       EXPECT_GT(state.gpr[x86::Rax], last);
-      last = state.gpr[x86::Rax];
+      last = m.ram->load<u64>(KvmLayout::kData);
+      EXPECT_LE(state.gpr[x86::Rax] - last, 1u);
     }
   }
 }
@@ -361,7 +365,13 @@ TEST_P(KvmRun, ThreadsRunPauseAndEnd) {
   }
   for (int round = 0; round < 20; round++) {
     resume_all(cpus);
-    std::this_thread::sleep_for(std::chrono::milliseconds(round == 0 ? 100 : 1));
+    const auto all_ran = [&] {
+      for (u64 i = 0; i < 4; i++)
+        if (m.ram->load<u64>(KvmLayout::kData + 64 * i) == 0) return false;
+      return true;
+    };
+    for (int ms = 0; ms < 20'000 && !all_ran(); ms++)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     pause_all(cpus);
     const u64 before = m.ram->load<u64>(KvmLayout::kData);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
