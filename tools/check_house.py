@@ -42,7 +42,8 @@ BANNED_CODE = [
     ("src/", None, re.compile(r"\bstd::(?:ranges::)?views?::|\branges::(?:subrange|equal_range|search|find_end|partition|"
                              r"unique|remove_if|remove|rotate)\b"),
      "range views, and algorithms that return one, do not compile with clang 14"),
-    ("src/", None, re.compile(r"\b(?:exit|_exit|abort|quick_exit)\s*\("), "only base's ensure() ends the program"),
+    ("src/", None, re.compile(r"(?:\bstd|(?<![\w>]))::(?:_?exit|_Exit|abort|quick_exit)\s*\(|(?<![\w.:>])_?exit\s*\(\s*(?:\d|EXIT_)"),
+     "only base's ensure() ends the program"),
 ]
 
 
@@ -98,7 +99,7 @@ def check_banned(path, text, code, report):
                 if pattern.fullmatch(match[1]):
                     report.add("banned-include", path, line_at(text, match.start(1)), f"<{match[1]}>: {why}")
     # A private constructor leaves only unique_ptr<T>(new T(...)) and its like, owned from birth.
-    owned = re.sub(r"\b(?:unique|shared)_ptr<[\w:<>]+>\s*\w*\(\s*new\b", lambda match: " " * len(match[0]), code)
+    owned = re.sub(r"\b(?:(?:unique|shared)_ptr<[\w:<>]+>\s*\w*|reset)\(\s*new\b", lambda match: " " * len(match[0]), code)
     for folder, exempt, pattern, why in BANNED_CODE:
         if path.startswith(folder) and not (exempt and path.startswith(exempt)):
             for match in pattern.finditer(owned):

@@ -99,6 +99,8 @@ class House(unittest.TestCase):
         self.assertEqual(self.rules("src/hw/timer/pit.cpp", "void f() { throw 1; }\n"), ["banned-call"])
         self.assertEqual(self.rules("src/memory/ram.cpp", "auto t = std::chrono::steady_clock::now();\n"), ["banned-call"])
         self.assertEqual(self.rules("src/memory/ram.cpp", "auto* p = new Page();\n"), ["banned-call"])
+        self.assertEqual(self.rules("src/memory/ram.cpp", "void f() { std::abort(); }\n"), ["banned-call"])
+        self.assertEqual(self.rules("src/memory/ram.cpp", "void f() { exit(1); }\n"), ["banned-call"])
         self.assertEqual(self.rules("src/memory/ram.cpp", "// FILL IN\n"), ["skeleton"])
         self.assertEqual(self.rules("src/memory/memory_util.h", "// x\n"), ["banned-name"])
         self.assertEqual(self.rules("src/memory/ram.h", "// x\nclass RamManager {};\n"), ["banned-name"])
@@ -107,6 +109,7 @@ class House(unittest.TestCase):
         self.assertEqual(self.rules("src/memory/ram.cpp", f"// see {tree.ROOT}/notes\n"), ["machine-path"])
 
     def test_passes_what_is_allowed(self):
+        self.assertEqual(self.rules("src/hw/ide/ata_disk.cpp", "void f() { abort(3); vcpu.exit(1); }\nvoid exit(Exit e);\n"), [])
         self.assertEqual(self.rules("src/memory/ram.cpp", "auto p = std::unique_ptr<Page>(new Page(1));\n"), [])
         self.assertEqual(self.rules("src/hw/timer/pit.cpp", "// TODO(#2) later\n// new Page(); mutex\n"), [])
         self.assertEqual(self.rules("src/hw/timer/pit.cpp", "consteval int f() { throw 1; }\n"), [])

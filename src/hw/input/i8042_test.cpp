@@ -207,11 +207,8 @@ TEST_F(I8042Test, RoundTripInMidWork) {
 }
 
 TEST(KeysTest, NamesAreUnique) {
-  for (const std::string_view name : key_names()) {
-    const std::optional<Key> key = key_by_name(name);
-    ASSERT_TRUE(key);
-    EXPECT_EQ(key_name(*key), name);
-  }
+  for (int i = 0; i < static_cast<int>(Key::kCount); i++)
+    EXPECT_EQ(key_by_name(key_name(static_cast<Key>(i))), static_cast<Key>(i));
   EXPECT_FALSE(key_by_name("nokey"));
 }
 

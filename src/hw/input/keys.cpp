@@ -28,15 +28,6 @@ std::optional<Key> key_by_name(std::string_view name) {
   return static_cast<Key>(at - kRows.begin());
 }
 
-const std::vector<std::string_view>& key_names() {
-  static const std::vector<std::string_view> names = [] {
-    std::vector<std::string_view> all;
-    for (const Row& row : kRows) all.push_back(row.name);
-    return all;
-  }();
-  return names;
-}
-
 u16 key_set1(Key key) { return kRows[static_cast<size_t>(key)].set1; }
 u16 key_set2(Key key) { return kRows[static_cast<size_t>(key)].set2; }
 

@@ -5,7 +5,6 @@
 
 #include <optional>
 #include <string_view>
-#include <vector>
 
 #include "base/types.h"
 
@@ -20,7 +19,6 @@ enum class Key : u8 {
 
 std::string_view key_name(Key key);
 std::optional<Key> key_by_name(std::string_view name);
-const std::vector<std::string_view>& key_names();
 
 // Make codes; E0xxh stands for two bytes, 0 for keys with a sequence of their own.
 u16 key_set1(Key key);
