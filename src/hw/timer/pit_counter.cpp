@@ -48,8 +48,9 @@ void PitCounterState::describe(StateVisitor& v) {
 Result<void> PitCounterState::check() const {
   // Ticks of three thousand years: sums of a few stay inside of 64 bits.
   constexpr i64 kFar = i64{1} << 57;
-  const bool ticks_good = std::abs(since) < kFar && std::abs(driven) < kFar && elapsed >= 0 &&
-                          elapsed < kFar && (load_tick == kNoLoad || std::abs(load_tick) < kFar) &&
+  const auto near = [](i64 tick) { return tick > -kFar && tick < kFar; };
+  const bool ticks_good = near(since) && near(driven) && elapsed >= 0 && near(elapsed) &&
+                          (load_tick == kNoLoad || near(load_tick)) &&
                           (!counting || since <= driven) && load_tick > driven;
   if (!ticks_good || mode > 7 || access < 1 || access > 3 || latched_bytes > 3 ||
       initial > 65'536 || (counting && initial == 0))
