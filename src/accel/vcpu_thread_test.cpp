@@ -216,7 +216,6 @@ TEST_F(VcpuThreadTest, WorkRunsOnTheThreadPausedRunningOrHalted) {
   const MachineLock::Guard guard(lock);
   cpu->run_on(record);
   EXPECT_EQ(where, cpu->thread_id());
-  std::atomic<int> order{0};
   std::vector<int> seen;
   for (int i = 0; i < 5; i++) cpu->post([&, i](Vcpu&) { seen.push_back(i); });
   cpu->run_on([](Vcpu&) {});
