@@ -1,0 +1,41 @@
+// IrqStatistics: stands in front of the interrupt controllers and counts how often each line rose
+// and how often that was too early (coalesced).
+//
+// Owner: the board; every device's line goes through it. Threads: under the machine lock.
+// Example: `IrqStatistics irqs(gsi);  IrqLine com1{irqs, 4};  irqs.line(4).raised`
+#pragma once
+
+#include <vector>
+
+#include "hw/core/irq.h"
+
+namespace menura {
+
+class IrqStatistics final : public IrqSink {
+ public:
+  struct Line {
+    u64 raised = 0;
+    u64 coalesced = 0;
+    bool level = false;
+  };
+
+  explicit IrqStatistics(IrqSink& next) : next_(next) {}
+
+  IrqStatus set_irq(unsigned pin, bool level) override {
+    if (pin >= lines_.size()) lines_.resize(pin + 1);
+    const IrqStatus status = next_.set_irq(pin, level);
+    Line& line = lines_[pin];
+    if (level && !line.level) line.raised++;
+    if (level && status == IrqStatus::Coalesced) line.coalesced++;
+    line.level = level;
+    return status;
+  }
+  Line line(unsigned pin) const { return pin < lines_.size() ? lines_[pin] : Line{}; }
+  size_t size() const { return lines_.size(); }
+
+ private:
+  IrqSink& next_;
+  std::vector<Line> lines_;
+};
+
+}  // namespace menura
