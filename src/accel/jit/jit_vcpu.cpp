@@ -152,12 +152,7 @@ std::optional<Exit> JitVcpu::interrupts() {
   if (s_.activity != x86::Activity::Running && s_.activity != x86::Activity::Halted)
     return Exit::Halted;
   if (s_.interrupt_shadow) return std::nullopt;
-  if (s_.smi_pending && !s_.in_smm) {
-    s_.smi_pending = false;
-    s_.activity = x86::Activity::Running;
-    x86::enter_smm(s_, mmu_);
-    mode_changed();
-  } else if (s_.nmi_pending && !s_.nmi_blocked) {
+  if (s_.nmi_pending && !s_.nmi_blocked) {
     s_.nmi_pending = false;
     s_.activity = x86::Activity::Running;
     if (x86::deliver_nmi(s_, mmu_) == x86::Delivery::Shutdown) return Exit::Reset;
