@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import time
 
@@ -11,7 +12,8 @@ import tree
 
 def environment(preset):
     """Scripts under bench/ and tests/soak/ find the programs of menura by MENURA_BIN."""
-    return {**build.environment(), "MENURA_BIN": str(tree.build_dir(preset) / "bin"), "MENURA_ROOT": str(tree.ROOT)}
+    return {**build.environment(), "MENURA_BIN": str(tree.build_dir(preset) / "bin"), "MENURA_ROOT": str(tree.ROOT),
+            "ASAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or ""}
 
 
 def fuzz_targets():

@@ -29,6 +29,7 @@ PACKAGES = {
     "libbenchmark-dev": "benchmarks",
     "clang-16": "second compiler: thread-safety analysis, fuzzing",
     "libclang-rt-16-dev": "sanitizers and libFuzzer of clang",
+    "llvm-16": "names functions in the reports of clang's sanitizers",
     "clang-format-14": "one format for all sources",
     "clang-tidy-14": "static checks",
     # Firmware and guests

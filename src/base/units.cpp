@@ -1,5 +1,6 @@
 #include "base/units.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -59,6 +60,8 @@ Result<u64> parse_size(std::string_view text, u64 default_unit) {
   if (factor == 0 || digits.empty())
     return fail(Errc::InvalidArgument, "'{}' is not a size (try 512M or 2G)", text);
   if (digits.find('.') == std::string_view::npos) {
+    // Unlike other numbers, a size that begins with 0 is not octal.
+    if (!hex) digits.remove_prefix(std::min(digits.find_first_not_of('0'), digits.size() - 1));
     const Result<u64> count = parse_u64(digits);
     if (!count) {
       if (count.error().code == Errc::OutOfRange) return Error(count.error());

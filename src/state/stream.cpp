@@ -124,6 +124,15 @@ class Reader {
     // The smallest node is 10 bytes: a count that cannot fit is refused before it costs memory.
     if (count > in_.size() / 10 + 1) return fail(Errc::Corrupt, "Saved state ends early");
     for (u64 i = 0; i < count; i++) node.children.push_back(TRY(take_node(depth + 1)));
+    return node.kind == StateTree::Kind::Struct ? check_names(node) : Result<void>{};
+  }
+
+  static Result<void> check_names(const StateTree& node) {
+    std::vector<std::string_view> names;
+    for (const StateTree& child : node.children) names.push_back(child.name);
+    std::ranges::sort(names);
+    const auto twice = std::ranges::adjacent_find(names);
+    if (twice != names.end()) return fail(Errc::Corrupt, "Saved state holds '{}' twice", *twice);
     return {};
   }
 

@@ -1,6 +1,7 @@
 #include "state/tree.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace menura {
 
@@ -223,7 +224,10 @@ std::vector<StateDifference> compare(const StateTree& left, const StateTree& rig
 Value to_value(const StateTree& tree) {
   switch (tree.kind) {
     case StateTree::Kind::Integer:
-      return tree.is_signed ? Value(static_cast<i64>(tree.integer)) : Value(tree.integer);
+      // As parse_json() gives it: unsigned only what does not fit a signed number.
+      if (tree.is_signed || tree.integer <= u64{std::numeric_limits<i64>::max()})
+        return static_cast<i64>(tree.integer);
+      return tree.integer;
     case StateTree::Kind::Boolean: return tree.integer != 0;
     case StateTree::Kind::Text: return tree.text;
     case StateTree::Kind::Bytes: {
