@@ -1,0 +1,59 @@
+// Board: what a machine type adds to the common core: its chips, its firmware, its places for
+// devices. One class per family of machines ("pc").
+//
+// Owner: Machine. Threads: under the machine lock. Example: see machine/pc/pc_board.h.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "accel/accelerator.h"
+#include "base/result.h"
+#include "cpu/x86/state.h"
+#include "machine/config.h"
+
+namespace menura {
+
+class Machine;
+class PciBus;
+
+enum class WakeCause : u8 { Other, PowerButton, Rtc };
+
+class Board {
+ public:
+  virtual ~Board() = default;
+
+  // Builds everything but CPUs; the accelerator exists already.
+  virtual Result<void> build() = 0;
+  // What a CPU with this index is to be: its LAPIC, its CPUID.
+  virtual Result<VcpuConfig> cpu_config(unsigned index) = 0;
+  // After the vCPU exists: connects its interrupt pins.
+  virtual void connect_cpu(unsigned index, CpuInterrupts& cpu) = 0;
+  // A CPU's registers after reset: where it starts.
+  virtual void reset_cpu(unsigned index, x86::State& state) = 0;
+  // The power button.
+  virtual void press_power_button() = 0;
+  // After the reset that ends a suspension to RAM.
+  virtual void wake(WakeCause cause) = 0;
+
+  // For inspection; null where the board has none.
+  virtual PciBus* pci_bus() { return nullptr; }
+  // "pic", "ioapic", "lapic", ...: a text for people, NotFound when this board has no such chip.
+  virtual Result<std::string> describe_chip(std::string_view chip) = 0;
+};
+
+// A row of the machine catalogue (-machine help).
+struct MachineType {
+  std::string_view name;
+  std::string_view alias;  // empty: none
+  std::string_view description;
+  unsigned max_cpus = 1;
+  bool is_default = false;
+  std::unique_ptr<Board> (*make)(Machine& machine);
+};
+
+
+}  // namespace menura

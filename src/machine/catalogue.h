@@ -1,0 +1,45 @@
+// Catalogue: what exists: machine types, accelerators, and devices that users may add. Filled in by
+// machine/catalogue from explicit tables; help texts and did-you-mean come from the rows.
+//
+// Owner: the program (constant). Threads: immutable. Example:
+//   const DeviceKind* kind = TRY(catalogue.find_device("isa-debugcon"));
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "accel/accelerator.h"
+#include "base/result.h"
+#include "hw/core/device.h"
+#include "machine/board.h"
+#include "state/properties.h"
+
+namespace menura {
+
+// A row of `-device help`.
+struct DeviceKind {
+  std::string_view name;
+  std::string_view bus;       // "ISA", "PCI", "IDE"
+  std::string_view category;  // "Input devices", "Misc devices", ...: as the help groups them
+  std::string_view description;
+  std::vector<PropertyInfo> (*properties)();
+  // Reads the options (without driver and id), makes the device and plugs it.
+  Result<std::unique_ptr<Device>> (*make)(Machine& machine, const std::string& id,
+                                          const Value& options);
+};
+
+struct Catalogue {
+  std::span<const MachineType> machines;
+  std::span<const DeviceKind> devices;
+  // Tries what the configuration names, in order; warns of those that did not work.
+  Result<std::unique_ptr<Accelerator>> (*choose_accelerator)(const MachineConfig& config,
+                                                             const AcceleratorContext& context);
+
+  // By name or alias, with did-you-mean.
+  Result<const MachineType*> find_machine(std::string_view name) const;
+  Result<const DeviceKind*> find_device(std::string_view name) const;
+};
+
+}  // namespace menura

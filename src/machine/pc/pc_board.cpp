@@ -1,0 +1,299 @@
+#include "machine/pc/pc_board.h"
+
+#include "base/bits.h"
+#include "base/units.h"
+#include "block/raw_disk.h"
+#include "hw/ide/ata_disk.h"
+#include "hw/ide/atapi_cd.h"
+#include "hw/input/i8042.h"
+#include "hw/isa/debug_ports.h"
+#include "hw/isa/system_ports.h"
+#include "hw/serial/uart16550.h"
+#include "hw/timer/hpet.h"
+#include "machine/catalogue.h"
+#include "machine/chardevs.h"
+#include "machine/pc/pc_clock.h"
+#include "machine/pc/pc_cpuid.h"
+#include "machine/pc/pc_firmware.h"
+#include "state/tree.h"
+
+namespace menura {
+
+namespace {
+
+constexpr unsigned kHostBridgeSlot = 0, kPiixSlot = 1;
+constexpr unsigned kPiixIsa = 0, kPiixIde = 1, kPiixPm = 3;
+
+struct SerialPort {
+  u16 base;
+  unsigned irq;
+};
+constexpr SerialPort kSerialPorts[] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}};
+
+constexpr u16 kDebugconPort = 0x402;
+constexpr u64 kHpetBase = 0xfed0'0000;
+
+}  // namespace
+
+PcBoard::PcBoard(Machine& machine) : machine_(machine), memory_(machine), interrupts_(machine) {}
+
+// Devices refer to buses and chips made before them.
+PcBoard::~PcBoard() {
+  while (!devices_.empty()) {
+    machine_.devices().remove(*devices_.back());
+    devices_.pop_back();
+  }
+}
+
+Result<void> PcBoard::build() {
+  const Transaction one_view({&machine_.memory(), &machine_.io()});
+  TRY(memory_.build());
+  interrupts_.build();
+  build_chipset();
+  TRY(build_timers());
+  build_keyboard_controller();
+  TRY(build_isa_devices());
+  TRY(build_serial_ports());
+  TRY(build_drives());
+  TRY(build_user_devices());
+  return build_firmware();
+}
+
+void PcBoard::build_chipset() {
+  i440fx_ = &adopt(std::make_unique<I440fx>(
+      "i440fx", I440fxWiring{.memory = machine_.memory(),
+                             .io = machine_.io(),
+                             .system_memory = machine_.memory_root(),
+                             .pci_memory = memory_.pci_memory(),
+                             .io_window = machine_.io_root(),
+                             .ram = memory_.ram(),
+                             .msi = &interrupts_.msi()}));
+  PciBus& bus = i440fx_->root_bus();
+  bus.add(*i440fx_, PciBus::devfn(kHostBridgeSlot, 0)).value();
+  machine_.io_root().map(0xcf8, i440fx_->config_ports());
+
+  piix3_ = &adopt(std::make_unique<Piix3>("piix3", pirq_targets(), [this](Piix3::Reset) {
+    machine_.request_reset(Cause::GuestReset);
+  }));
+  bus.add(*piix3_, PciBus::devfn(kPiixSlot, kPiixIsa)).value();
+  i440fx_->set_pirqs(*piix3_);
+  i440fx_->set_reset_control(piix3_->reset_control());
+
+  ide_ = &adopt(std::make_unique<Piix3Ide>(
+      "ide", std::array<IrqLine, 2>{interrupts_.isa(14), interrupts_.isa(15)}, machine_.io_root()));
+  bus.add(*ide_, PciBus::devfn(kPiixSlot, kPiixIde)).value();
+
+  pm_ = &adopt(std::make_unique<Piix4Pm>(
+      "piix4_pm",
+      Piix4PmWiring{.time = machine_.loop().virtual_time(),
+                    .sci = interrupts_.isa(Piix4Pm::kSciIrq),
+                    .on_sleep = [this](SleepState state) { on_sleep(state); }},
+      Piix4PmConfig{}));
+  bus.add(*pm_, PciBus::devfn(kPiixSlot, kPiixPm)).value();
+  machine_.io_root().map(0xb2, pm_->apm_ports());
+}
+
+std::array<IrqLine, 16> PcBoard::pirq_targets() {
+  std::array<IrqLine, 16> lines;
+  for (unsigned irq = 0; irq < lines.size(); irq++) lines[irq] = interrupts_.isa_from_pirq(irq);
+  return lines;
+}
+
+Result<void> PcBoard::build_timers() {
+  EventLoop& loop = machine_.loop();
+  Region& io = machine_.io_root();
+  IrqLine pit_line = interrupts_.isa(0), rtc_line = interrupts_.isa(8);
+  if (machine_.config().machine.hpet != OnOffAuto::Off) {
+    Hpet& hpet = adopt(std::make_unique<Hpet>("hpet", Hpet::Config{}, loop.virtual_time(),
+                                              interrupts_.gsis(), &interrupts_.msi()));
+    machine_.memory_root().map(kHpetBase, hpet.registers());
+    pit_line = IrqLine(hpet, Hpet::kPitInput);
+    rtc_line = IrqLine(hpet, Hpet::kRtcInput);
+  }
+  pit_ = &adopt(std::make_unique<Pit>("pit", Pit::Config{}, loop.virtual_time(),
+                                      std::array<IrqLine, 3>{pit_line, {}, {}}));
+  io.map(0x40, pit_->ports());
+
+  const Rtc::Config config = TRY(pc_rtc_config(machine_.config().rtc));
+  TimerQueue& time =
+      config.clock == RtcClock::Virtual ? loop.virtual_time() : loop.host_time();
+  rtc_ = &adopt(std::make_unique<Rtc>("rtc", config, time, machine_.tape(), rtc_line));
+  io.map(0x70, rtc_->ports());
+  return {};
+}
+
+void PcBoard::build_keyboard_controller() {
+  Ps2Keyboard& keyboard = adopt(std::make_unique<Ps2Keyboard>("ps2-kbd"));
+  Ps2Mouse& mouse = adopt(std::make_unique<Ps2Mouse>("ps2-mouse"));
+  I8042& kbc = adopt(std::make_unique<I8042>(
+      "i8042", keyboard, mouse,
+      I8042::Wires{.irq1 = interrupts_.isa(1),
+                   .irq12 = interrupts_.isa(12),
+                   .set_a20 = [this](bool on) { set_a20(keyboard_a20_, on); },
+                   .reset = [this] { machine_.request_reset(Cause::GuestReset); }}));
+  machine_.io_root().map(0x60, kbc.data_port());
+  machine_.io_root().map(0x64, kbc.command_port());
+}
+
+void PcBoard::set_a20(bool& gate, bool on) {
+  gate = on;
+  memory_.set_a20(port92_a20_ || keyboard_a20_);
+}
+
+Result<void> PcBoard::build_isa_devices() {
+  Region& io = machine_.io_root();
+  SystemPorts& ports = adopt(std::make_unique<SystemPorts>(
+      "system-ports", machine_.loop().virtual_time(),
+      SystemPorts::Wires{.set_gate2 = [this](bool gate) { pit_->set_irq(2, gate); },
+                         .out2 = [this] { return pit_->output(2); },
+                         .set_speaker = [this](bool on) { pit_->set_speaker(on); },
+                         .set_a20 = [this](bool on) { set_a20(port92_a20_, on); },
+                         .reset = [this] { machine_.request_reset(Cause::GuestReset); }}));
+  io.map(0x61, ports.port61());
+  io.map(0x80, ports.port80());
+  io.map(0x92, ports.port92());
+
+  fw_cfg_ = &adopt(std::make_unique<FwCfg>("fw_cfg", machine_.memory()));
+  io.map(0x510, fw_cfg_->control_ports());
+  io.map(0x514, fw_cfg_->dma_ports());
+
+  if (!machine_.config().debugcon.empty()) {
+    Chardev& chardev = *TRY(machine_.chardevs().find(machine_.config().debugcon), "-debugcon");
+    DebugConsole& console =
+        adopt(std::make_unique<DebugConsole>("debugcon", u8{0xe9}, chardev));
+    io.map(kDebugconPort, console.ports());
+  }
+  return {};
+}
+
+Result<void> PcBoard::build_serial_ports() {
+  const std::vector<std::string>& serials = machine_.config().serials;
+  if (serials.size() > std::size(kSerialPorts))
+    return fail(Errc::OutOfRange, "-serial: a PC has {} serial ports, not {}",
+                std::size(kSerialPorts), serials.size());
+  for (size_t i = 0; i < serials.size(); i++) {
+    if (serials[i].empty()) continue;
+    Chardev* chardev = TRY(machine_.chardevs().find(serials[i]), "-serial");
+    Uart16550& port = adopt(std::make_unique<Uart16550>(
+        format("serial{}", i), machine_.loop().virtual_time(), interrupts_.isa(kSerialPorts[i].irq),
+        chardev));
+    machine_.io_root().map(kSerialPorts[i].base, port.ports());
+  }
+  return {};
+}
+
+// -drive index: primary device 0 and 1, secondary device 0 and 1. Without one a CD takes the
+// secondary channel's first place, as -cdrom always did, and disks the first free.
+Result<void> PcBoard::build_drives() {
+  constexpr unsigned kPlaces = 4, kCdPlace = 2;
+  std::array<bool, kPlaces> taken{};
+  for (const DriveOptions& drive : machine_.config().drives) {
+    if (drive.interface != DriveOptions::Interface::Ide) continue;
+    const unsigned first = drive.media == DriveOptions::Media::Cdrom ? kCdPlace : 0;
+    unsigned place = drive.index.value_or(first);
+    if (!drive.index)
+      while (place < kPlaces && taken[place]) place++;
+    if (place >= kPlaces || taken[place])
+      return fail(Errc::InvalidArgument,
+                  "-drive file={}: the IDE controller has places 0 to 3, and {} is {}", drive.file,
+                  place, place < kPlaces ? "taken" : "not among them");
+    taken[place] = true;
+    TRY(build_drive(drive, place), "-drive file={}", drive.file);
+  }
+  return {};
+}
+
+Result<void> PcBoard::build_drive(const DriveOptions& drive, unsigned place) {
+  const bool cd = drive.media == DriveOptions::Media::Cdrom;
+  if (drive.format != "raw")
+    return fail(Errc::Unsupported, "image format '{}' is not there yet, only raw is", drive.format);
+  disks_.push_back(TRY(RawDisk::open(machine_.io_engine(), drive.file,
+                                     drive.readonly || cd ? RawDisk::Mode::ReadOnly
+                                                          : RawDisk::Mode::ReadWrite)));
+  Disk& disk = *disks_.back();
+  const std::string id = drive.id.empty()
+                             ? format("ide{}-{}{}", place / 2, cd ? "cd" : "hd", place % 2)
+                             : drive.id;
+  const std::string serial = drive.serial.empty() ? format("MN{:05}", place + 1) : drive.serial;
+  if (cd) {
+    AtapiCd::Config config;
+    config.serial = serial;
+    ide_->channel(place / 2).plug(place % 2, adopt(std::make_unique<AtapiCd>(id, disk, config)));
+  } else {
+    AtaDisk::Config config;
+    config.serial = serial;
+    ide_->channel(place / 2).plug(place % 2, adopt(std::make_unique<AtaDisk>(id, disk, config)));
+  }
+  return {};
+}
+
+Result<void> PcBoard::build_user_devices() {
+  for (const NamedOptions& device : machine_.config().devices) {
+    const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name), "-device");
+    const std::string id =
+        device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
+    if (machine_.devices().find(id))
+      return fail(Errc::Exists, "-device {}: there is a device '{}' already", device.name, id);
+    adopt(TRY(kind->make(machine_, id, device.options)));
+  }
+  return {};
+}
+
+Result<void> PcBoard::build_firmware() {
+  return describe_to_firmware({.machine = machine_,
+                               .memory = memory_,
+                               .fw_cfg = *fw_cfg_,
+                               .rtc = *rtc_,
+                               .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off});
+}
+
+void PcBoard::on_sleep(SleepState state) {
+  if (state == SleepState::S3) return machine_.request_suspend();
+  machine_.request_shutdown(Cause::GuestShutdown);
+}
+
+void PcBoard::press_power_button() { pm_->press_power_button(); }
+
+void PcBoard::wake(WakeCause cause) {
+  switch (cause) {
+    case WakeCause::PowerButton: return pm_->woken(WakeReason::PowerButton);
+    case WakeCause::Rtc: return pm_->woken(WakeReason::Rtc);
+    case WakeCause::Other: return pm_->woken(WakeReason::Other);
+  }
+}
+
+Result<VcpuConfig> PcBoard::cpu_config(unsigned index) {
+  VcpuConfig vcpu;
+  vcpu.apic_id = machine_.topology().apic_id(index);
+  vcpu.cpuid = pc_cpuid(machine_.accelerator().supported_cpuid(), machine_.topology(), index);
+  for (const CpuidEntry& entry : vcpu.cpuid)
+    if (entry.leaf == 1) cpu_signature_ = entry.eax;
+  interrupts_.prepare_cpu(index, vcpu.apic_id, machine_.accelerator().tsc_khz() * 1000, vcpu);
+  return vcpu;
+}
+
+void PcBoard::connect_cpu(unsigned index, CpuInterrupts& cpu) {
+  interrupts_.connect_cpu(index, cpu);
+}
+
+void PcBoard::reset_cpu(unsigned index, x86::State& state) {
+  state.reset(x86::State::ResetCause::PowerOn, cpu_signature_, index == 0);
+}
+
+Result<std::string> PcBoard::describe_chip(std::string_view chip) {
+  Device* device = nullptr;
+  if (chip == "pic") {
+    device = interrupts_.pic();
+  } else if (chip == "ioapic") {
+    device = interrupts_.ioapic();
+  } else if (chip == "lapic") {
+    device = interrupts_.lapic(0);
+  } else {
+    return fail(Errc::NotFound, "This board has no '{}'", chip);
+  }
+  if (!device)
+    return fail(Errc::NotFound, "The {} lives in the accelerator (kernel-irqchip)", chip);
+  return print_tree(save_state(*device, device->id()));
+}
+
+}  // namespace menura

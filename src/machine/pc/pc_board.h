@@ -1,0 +1,90 @@
+// PcBoard: the i440FX PC of 1996: 82441FX host bridge, PIIX3 with IDE, PIIX4 power management, and
+// the AT's timers, serial ports and keyboard controller.
+//
+// Owner: Machine. Threads: under the machine lock. Built in the order in which a PC's parts depend
+// on each other; build() reads as the list of parts. Example: see machine/catalogue.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "hw/acpi/piix4_pm.h"
+#include "hw/fw_cfg/fw_cfg.h"
+#include "hw/ide/piix3_ide.h"
+#include "hw/input/ps2_keyboard.h"
+#include "hw/input/ps2_mouse.h"
+#include "hw/isa/system_ports.h"
+#include "hw/pci/i440fx.h"
+#include "hw/pci/piix3.h"
+#include "hw/rtc/rtc.h"
+#include "hw/timer/pit.h"
+#include "machine/board.h"
+#include "machine/machine.h"
+#include "machine/pc/pc_interrupts.h"
+#include "machine/pc/pc_memory.h"
+
+namespace menura {
+
+class RawDisk;
+
+class PcBoard final : public Board {
+ public:
+  static constexpr unsigned kMaxCpus = 255;
+
+  explicit PcBoard(Machine& machine);
+  ~PcBoard() override;
+
+  Result<void> build() override;
+  Result<VcpuConfig> cpu_config(unsigned index) override;
+  void connect_cpu(unsigned index, CpuInterrupts& cpu) override;
+  void reset_cpu(unsigned index, x86::State& state) override;
+  void press_power_button() override;
+  void wake(WakeCause cause) override;
+  PciBus* pci_bus() override { return &i440fx_->root_bus(); }
+  Result<std::string> describe_chip(std::string_view chip) override;
+
+  // For devices that users add.
+  PcInterrupts& interrupts() { return interrupts_; }
+
+ private:
+  void build_chipset();
+  Result<void> build_timers();
+  void build_keyboard_controller();
+  Result<void> build_isa_devices();
+  Result<void> build_serial_ports();
+  Result<void> build_drives();
+  Result<void> build_drive(const DriveOptions& drive, unsigned place);
+  Result<void> build_firmware();
+  Result<void> build_user_devices();
+  std::array<IrqLine, 16> pirq_targets();
+  void on_sleep(SleepState state);
+  // Two gates open A20: port 92h's and the keyboard controller's.
+  void set_a20(bool& gate, bool on);
+
+  template <class T>
+  T& adopt(std::unique_ptr<T> device) {
+    T& reference = *device;
+    machine_.devices().add(reference);
+    devices_.push_back(std::move(device));
+    return reference;
+  }
+
+  // Wiring
+  Machine& machine_;
+  PcMemory memory_;
+  PcInterrupts interrupts_;
+  I440fx* i440fx_ = nullptr;
+  Piix3* piix3_ = nullptr;
+  Piix3Ide* ide_ = nullptr;
+  Piix4Pm* pm_ = nullptr;
+  Pit* pit_ = nullptr;
+  Rtc* rtc_ = nullptr;
+  FwCfg* fw_cfg_ = nullptr;
+  bool port92_a20_ = true;
+  bool keyboard_a20_ = true;
+  u32 cpu_signature_ = 0;  // CPUID.1:EAX
+  std::vector<std::unique_ptr<RawDisk>> disks_;
+  std::vector<std::unique_ptr<Device>> devices_;
+};
+
+}  // namespace menura

@@ -1,0 +1,144 @@
+#include "machine/pc/pc_firmware.h"
+
+#include "base/bits.h"
+#include "base/bytes.h"
+#include "base/units.h"
+#include "base/version.h"
+#include "hw/rtc/cmos.h"
+
+namespace menura {
+
+namespace {
+
+constexpr u32 kE820Ram = 1;
+
+class TableWriter {
+ public:
+  std::vector<std::byte> bytes;
+  template <std::unsigned_integral T>
+  TableWriter& put(T value) {
+    const size_t at = bytes.size();
+    bytes.resize(at + sizeof value);
+    store_le(Bytes(bytes), at, value);
+    return *this;
+  }
+};
+
+Result<BootDevice> boot_device(char letter) {
+  switch (letter) {
+    case 'a': return BootDevice::Floppy;
+    case 'c': return BootDevice::Disk;
+    case 'd': return BootDevice::Cdrom;
+    case 'n': return BootDevice::Network;
+    default:
+      return fail(Errc::InvalidArgument,
+                  "-boot: '{}' is no boot device of this machine (a floppy, c disk, d CD, n network)",
+                  std::string(1, letter));
+  }
+}
+
+Result<void> fill_cmos(const PcFirmwareContext& c) {
+  const BootOptions& boot = c.machine.config().boot;
+  const std::string order = !boot.once.empty() ? boot.once : !boot.order.empty() ? boot.order : "cad";
+  CmosContents cmos;
+  if (order.size() > cmos.boot.size())
+    return fail(Errc::InvalidArgument, "-boot: '{}' has more than three devices", order);
+  for (size_t i = 0; i < order.size(); i++) cmos.boot[i] = TRY(boot_device(order[i]));
+  cmos.memory_below_4g = c.memory.below_4g();
+  cmos.memory_above_4g = c.memory.above_4g();
+  cmos.cpus = std::min(c.machine.topology().cpus, 256u);
+  store_cmos(c.rtc, cmos);
+  return {};
+}
+
+// RAM only: the firmware adds what it reserves itself.
+std::vector<std::byte> e820_table(const PcMemory& memory) {
+  TableWriter table;
+  table.put(u64{0}).put(memory.below_4g()).put(kE820Ram);
+  if (memory.above_4g()) table.put(4 * GiB).put(memory.above_4g()).put(kE820Ram);
+  return std::move(table.bytes);
+}
+
+Result<void> add_files(const PcFirmwareContext& c) {
+  const MachineConfig& config = c.machine.config();
+  TRY(c.fw_cfg.add_file("etc/e820", e820_table(c.memory)));
+  // Sleep states: bit 7 of bytes 3 and 4: S3 and S4 are there; the low bits: SLP_TYP of S4.
+  constexpr std::array<u8, 6> kStates{128, 0, 0, 129, 130, 128};
+  const ConstBytes states = bytes_of(kStates);
+  TRY(c.fw_cfg.add_file("etc/system-states", {states.begin(), states.end()}));
+  if (config.boot.menu) {
+    TRY(c.fw_cfg.add_file("etc/show-boot-menu", TableWriter{}.put(u8{1}).bytes));
+    if (config.boot.splash_time_ms)
+      TRY(c.fw_cfg.add_file("etc/boot-menu-wait",
+                            TableWriter{}.put(u16(*config.boot.splash_time_ms)).bytes));
+  } else {
+    TRY(c.fw_cfg.add_file("etc/show-boot-menu", TableWriter{}.put(u8{0}).bytes));
+  }
+  if (config.boot.reboot_timeout_ms)
+    TRY(c.fw_cfg.add_file("etc/boot-fail-wait",
+                          TableWriter{}.put(static_cast<u32>(*config.boot.reboot_timeout_ms)).bytes));
+  // Without a screen the BIOS talks on the first serial port.
+  if (!c.has_display)
+    TRY(c.fw_cfg.add_file("etc/sercon-port", TableWriter{}.put(u64{0x3f8}).bytes));
+  return {};
+}
+
+Result<void> add_tables(const PcFirmwareContext& c) {
+  if (c.machine.config().machine.acpi) {
+    AcpiTables acpi = build_pc_acpi(pc_acpi_config(c));
+    TRY(c.fw_cfg.add_file("etc/acpi/tables", std::move(acpi.tables)));
+    TRY(c.fw_cfg.add_file("etc/acpi/rsdp", std::move(acpi.rsdp)));
+    TRY(c.fw_cfg.add_file("etc/table-loader", std::move(acpi.loader)));
+  }
+  SmbiosTables smbios = build_smbios(pc_smbios_config(c));
+  TRY(c.fw_cfg.add_file("etc/smbios/smbios-tables", std::move(smbios.structures)));
+  return c.fw_cfg.add_file("etc/smbios/smbios-anchor", std::move(smbios.anchor));
+}
+
+}  // namespace
+
+AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
+  constexpr u64 kHole64Size = 256 * GiB;
+  AcpiConfig acpi;
+  for (u32 i = 0; i < c.machine.topology().cpus; i++)
+    acpi.apic_ids.push_back(c.machine.topology().apic_id(i));
+  acpi.hpet = c.has_hpet;
+  acpi.smm = true;
+  acpi.pci_hole_start = c.memory.below_4g();
+  acpi.pci_hole64_start = align_up(4 * GiB + c.memory.above_4g(), GiB);
+  acpi.pci_hole64_size = kHole64Size;
+  return acpi;
+}
+
+SmbiosConfig pc_smbios_config(const PcFirmwareContext& c) {
+  const Topology& topology = c.machine.topology();
+  SmbiosConfig smbios;
+  smbios.bios_version = std::string(version());
+  smbios.product = "Standard PC (i440FX + PIIX, 1996)";
+  smbios.version = std::string(c.machine.type().name);
+  smbios.uuid = c.machine.config().uuid;
+  smbios.sockets = topology.sockets;
+  smbios.cores_per_socket = topology.dies * topology.cores;
+  smbios.threads_per_core = topology.threads;
+  smbios.memory_below_4g = c.memory.below_4g();
+  smbios.memory_above_4g = c.memory.above_4g();
+  return smbios;
+}
+
+Result<void> describe_to_firmware(const PcFirmwareContext& c) {
+  const Topology& topology = c.machine.topology();
+  c.fw_cfg.add(FwCfgKey::RamSize, c.memory.below_4g() + c.memory.above_4g());
+  c.fw_cfg.add(FwCfgKey::CpuCount, static_cast<u16>(topology.cpus));
+  // What the firmware wants is one more than the highest APIC ID.
+  c.fw_cfg.add(FwCfgKey::MaxCpus, static_cast<u16>(topology.apic_id(topology.max_cpus - 1) + 1));
+  c.fw_cfg.add(FwCfgKey::NoGraphic, static_cast<u16>(c.has_display ? 0 : 1));
+  c.fw_cfg.add(FwCfgKey::BootMenu, static_cast<u16>(c.machine.config().boot.menu ? 1 : 0));
+  c.fw_cfg.add(FwCfgKey::Irq0Override, u32{1});
+  const std::array<u8, 16>& uuid = c.machine.config().uuid;
+  c.fw_cfg.add(FwCfgKey::Uuid, {bytes_of(uuid).begin(), bytes_of(uuid).end()});
+  TRY(fill_cmos(c));
+  TRY(add_files(c));
+  return add_tables(c);
+}
+
+}  // namespace menura

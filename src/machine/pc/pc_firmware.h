@@ -1,0 +1,33 @@
+// What a PC's firmware is told: fw_cfg items and files, CMOS bytes, ACPI and SMBIOS tables.
+//
+// Owner: PcBoard calls it once, when all else is built. Threads: under the machine lock.
+// Source: SeaBIOS's documentation of its fw_cfg files and CMOS bytes. Example:
+//   describe_to_firmware({.machine = m, .memory = memory, .fw_cfg = fw_cfg, .rtc = rtc});
+#pragma once
+
+#include "hw/fw_cfg/fw_cfg.h"
+#include "hw/rtc/rtc.h"
+#include "machine/machine.h"
+#include "machine/pc/pc_memory.h"
+#include "machine/tables/acpi.h"
+#include "machine/tables/smbios.h"
+
+namespace menura {
+
+struct PcFirmwareContext {
+  Machine& machine;
+  const PcMemory& memory;
+  FwCfg& fw_cfg;
+  Rtc& rtc;
+  bool has_hpet = true;
+  bool has_smm = false;
+  bool has_display = false;
+};
+
+Result<void> describe_to_firmware(const PcFirmwareContext& context);
+
+// The tables, for those who place them without firmware.
+AcpiConfig pc_acpi_config(const PcFirmwareContext& context);
+SmbiosConfig pc_smbios_config(const PcFirmwareContext& context);
+
+}  // namespace menura
