@@ -19,6 +19,7 @@ namespace menura {
 
 class Machine;
 class PciBus;
+class IdeChannel;
 
 enum class WakeCause : u8 { Other, PowerButton, Rtc };
 
@@ -39,8 +40,10 @@ class Board {
   // After the reset that ends a suspension to RAM.
   virtual void wake(WakeCause cause) = 0;
 
-  // For inspection; null where the board has none.
+  // For devices that users add; null, or not connected, where the board has none.
   virtual PciBus* pci_bus() { return nullptr; }
+  virtual IdeChannel* ide_channel(unsigned /*channel*/) { return nullptr; }
+  virtual IrqLine isa_irq(unsigned /*irq*/) { return {}; }
   // "pic", "ioapic", "lapic", ...: a text for people, NotFound when this board has no such chip.
   virtual Result<std::string> describe_chip(std::string_view chip) = 0;
 };

@@ -34,7 +34,7 @@ struct Catalogue {
   std::span<const MachineType> machines;
   std::span<const DeviceKind> devices;
   // Tries what the configuration names, in order; warns of those that did not work.
-  Result<std::unique_ptr<Accelerator>> (*choose_accelerator)(const MachineConfig& config,
+  Result<std::unique_ptr<Accelerator>> (*choose_accelerator)(Machine& machine,
                                                              const AcceleratorContext& context);
 
   // By name or alias, with did-you-mean.

@@ -7,6 +7,7 @@
 #include "base/trace.h"
 #include "machine/catalogue.h"
 #include "machine/chardevs.h"
+#include "machine/drives.h"
 
 namespace menura {
 
@@ -55,6 +56,7 @@ Machine::~Machine() {
   cpus_.clear();
   board_.reset();
   accelerator_.reset();
+  drives_.reset();
   chardevs_.reset();
 }
 
@@ -67,6 +69,8 @@ Result<void> Machine::construct() {
   const MachineLock::Guard guard(lock_);
   chardevs_ = std::make_unique<Chardevs>(*loop_);
   for (const NamedOptions& chardev : config_.chardevs) TRY(chardevs_->create(chardev));
+  drives_ = std::make_unique<Drives>(*io_engine_);
+  for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
   trace(kStartup, "accelerator");
   TRY(create_accelerator());
   trace(kStartup, "board");
@@ -81,7 +85,7 @@ Result<void> Machine::construct() {
 
 Result<void> Machine::create_accelerator() {
   accelerator_ = TRY(catalogue_.choose_accelerator(
-      config_, {.memory = memory_, .io = io_, .lock = lock_, .max_cpus = topology_.max_cpus}));
+      *this, {.memory = memory_, .io = io_, .lock = lock_, .max_cpus = topology_.max_cpus}));
   return {};
 }
 

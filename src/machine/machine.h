@@ -44,6 +44,7 @@ struct MachineEvent {
 };
 
 class Chardevs;
+class Drives;
 struct Catalogue;
 
 class Machine {
@@ -74,6 +75,7 @@ class Machine {
   Accelerator& accelerator() { return *accelerator_; }
   Board& board() { return *board_; }
   Chardevs& chardevs() { return *chardevs_; }
+  Drives& drives() { return *drives_; }
   std::span<const std::unique_ptr<VcpuThread>> cpus() const { return cpus_; }
 
   // Run state. cont() also ends a shutdown kept by -no-shutdown after a reset.
@@ -130,6 +132,7 @@ class Machine {
   AddressSpace io_{"io", io_root_};
   DeviceList devices_;
   std::unique_ptr<Chardevs> chardevs_;
+  std::unique_ptr<Drives> drives_;
   std::unique_ptr<Accelerator> accelerator_;
   std::unique_ptr<Board> board_;
   std::vector<std::unique_ptr<VcpuThread>> cpus_;

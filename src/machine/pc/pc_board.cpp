@@ -2,7 +2,6 @@
 
 #include "base/bits.h"
 #include "base/units.h"
-#include "block/raw_disk.h"
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
 #include "hw/input/i8042.h"
@@ -187,44 +186,48 @@ Result<void> PcBoard::build_serial_ports() {
 Result<void> PcBoard::build_drives() {
   constexpr unsigned kPlaces = 4, kCdPlace = 2;
   std::array<bool, kPlaces> taken{};
-  for (const DriveOptions& drive : machine_.config().drives) {
-    if (drive.interface != DriveOptions::Interface::Ide) continue;
-    const unsigned first = drive.media == DriveOptions::Media::Cdrom ? kCdPlace : 0;
-    unsigned place = drive.index.value_or(first);
-    if (!drive.index)
+  for (const std::unique_ptr<Drive>& drive : machine_.drives().all()) {
+    const DriveOptions& options = drive->options;
+    if (options.interface != DriveOptions::Interface::Ide) continue;
+    const unsigned first = options.media == DriveOptions::Media::Cdrom ? kCdPlace : 0;
+    unsigned place = options.index.value_or(first);
+    if (!options.index)
       while (place < kPlaces && taken[place]) place++;
     if (place >= kPlaces || taken[place])
       return fail(Errc::InvalidArgument,
-                  "-drive file={}: the IDE controller has places 0 to 3, and {} is {}", drive.file,
+                  "-drive file={}: the IDE controller has places 0 to 3, and {} is {}", options.file,
                   place, place < kPlaces ? "taken" : "not among them");
     taken[place] = true;
-    TRY(build_drive(drive, place), "-drive file={}", drive.file);
+    TRY(build_drive(*drive, place));
   }
   return {};
 }
 
-Result<void> PcBoard::build_drive(const DriveOptions& drive, unsigned place) {
-  const bool cd = drive.media == DriveOptions::Media::Cdrom;
-  if (drive.format != "raw")
-    return fail(Errc::Unsupported, "image format '{}' is not there yet, only raw is", drive.format);
-  disks_.push_back(TRY(RawDisk::open(machine_.io_engine(), drive.file,
-                                     drive.readonly || cd ? RawDisk::Mode::ReadOnly
-                                                          : RawDisk::Mode::ReadWrite)));
-  Disk& disk = *disks_.back();
-  const std::string id = drive.id.empty()
-                             ? format("ide{}-{}{}", place / 2, cd ? "cd" : "hd", place % 2)
-                             : drive.id;
-  const std::string serial = drive.serial.empty() ? format("MN{:05}", place + 1) : drive.serial;
+Result<void> PcBoard::build_drive(Drive& drive, unsigned place) {
+  const bool cd = drive.options.media == DriveOptions::Media::Cdrom;
+  const std::string id = format("ide{}-{}{}", place / 2, cd ? "cd" : "hd", place % 2);
+  const std::string serial =
+      drive.options.serial.empty() ? format("MN{:05}", place + 1) : drive.options.serial;
+  IdeChannel& channel = ide_->channel(place / 2);
+  drive.plugged = true;
   if (cd) {
     AtapiCd::Config config;
     config.serial = serial;
-    ide_->channel(place / 2).plug(place % 2, adopt(std::make_unique<AtapiCd>(id, disk, config)));
+    channel.plug(place % 2, adopt(std::make_unique<AtapiCd>(id, *drive.disk, config)));
   } else {
     AtaDisk::Config config;
     config.serial = serial;
-    ide_->channel(place / 2).plug(place % 2, adopt(std::make_unique<AtaDisk>(id, disk, config)));
+    channel.plug(place % 2, adopt(std::make_unique<AtaDisk>(id, *drive.disk, config)));
   }
   return {};
+}
+
+IdeChannel* PcBoard::ide_channel(unsigned channel) {
+  return channel < Piix3Ide::kChannels ? &ide_->channel(channel) : nullptr;
+}
+
+IrqLine PcBoard::isa_irq(unsigned irq) {
+  return irq < PcInterrupts::kIsaIrqs ? interrupts_.isa(irq) : IrqLine();
 }
 
 Result<void> PcBoard::build_user_devices() {

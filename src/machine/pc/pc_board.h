@@ -19,13 +19,12 @@
 #include "hw/rtc/rtc.h"
 #include "hw/timer/pit.h"
 #include "machine/board.h"
+#include "machine/drives.h"
 #include "machine/machine.h"
 #include "machine/pc/pc_interrupts.h"
 #include "machine/pc/pc_memory.h"
 
 namespace menura {
-
-class RawDisk;
 
 class PcBoard final : public Board {
  public:
@@ -41,10 +40,9 @@ class PcBoard final : public Board {
   void press_power_button() override;
   void wake(WakeCause cause) override;
   PciBus* pci_bus() override { return &i440fx_->root_bus(); }
+  IdeChannel* ide_channel(unsigned channel) override;
+  IrqLine isa_irq(unsigned irq) override;
   Result<std::string> describe_chip(std::string_view chip) override;
-
-  // For devices that users add.
-  PcInterrupts& interrupts() { return interrupts_; }
 
  private:
   void build_chipset();
@@ -53,7 +51,7 @@ class PcBoard final : public Board {
   Result<void> build_isa_devices();
   Result<void> build_serial_ports();
   Result<void> build_drives();
-  Result<void> build_drive(const DriveOptions& drive, unsigned place);
+  Result<void> build_drive(Drive& drive, unsigned place);
   Result<void> build_firmware();
   Result<void> build_user_devices();
   std::array<IrqLine, 16> pirq_targets();
@@ -83,7 +81,6 @@ class PcBoard final : public Board {
   bool port92_a20_ = true;
   bool keyboard_a20_ = true;
   u32 cpu_signature_ = 0;  // CPUID.1:EAX
-  std::vector<std::unique_ptr<RawDisk>> disks_;
   std::vector<std::unique_ptr<Device>> devices_;
 };
 

@@ -1,0 +1,80 @@
+#include "accel/dummy/dummy_accelerator.h"
+#include "accel/kvm/kvm_accelerator.h"
+#include "machine/catalogue/catalogue_tables.h"
+#include "machine/machine.h"
+
+namespace menura {
+
+namespace {
+
+// -accel kvm,...
+struct KvmProperties {
+  IrqchipChoice kernel_irqchip = IrqchipChoice::Auto;
+  Size shadow_memory;
+  u32 dirty_ring = 0;
+  std::string device = "/dev/kvm";
+  void describe(PropertyVisitor& p) {
+    p.field("kernel-irqchip", kernel_irqchip, "where the interrupt chips live");
+    p.field("kvm-shadow-mem", shadow_memory, "guest memory that shadow page tables may map");
+    p.field("dirty-ring-size", dirty_ring, "entries of a vCPU's dirty ring; 0: dirty bitmaps");
+    p.field("device", device, "path of the KVM device");
+  }
+};
+
+IrqchipMode mode_of(IrqchipChoice choice) {
+  switch (choice) {
+    case IrqchipChoice::Off: return IrqchipMode::User;
+    case IrqchipChoice::Split: return IrqchipMode::Split;
+    case IrqchipChoice::On:
+    case IrqchipChoice::Auto: return IrqchipMode::Kernel;
+  }
+  unreachable();
+}
+
+// What the user said behind `-accel NAME,`.
+Value options_of(const MachineConfig& config, std::string_view name) {
+  for (const NamedOptions& accel : config.accelerators)
+    if (accel.name == name) return accel.options;
+  return Value::object();
+}
+
+Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const AcceleratorContext& context) {
+  KvmProperties properties;
+  properties.kernel_irqchip = machine.config().machine.kernel_irqchip;
+  TRY(read_properties(properties, options_of(machine.config(), "kvm"), "-accel kvm"));
+  KvmOptions options;
+  options.device = properties.device;
+  options.irqchip = mode_of(properties.kernel_irqchip);
+  options.shadow_memory = properties.shadow_memory.bytes;
+  options.dirty_ring = properties.dirty_ring;
+  return std::unique_ptr<Accelerator>(
+      TRY(KvmAccelerator::create(context, machine.loop().virtual_time(), options)));
+}
+
+struct NoProperties {
+  void describe(PropertyVisitor&) {}
+};
+
+Result<std::unique_ptr<Accelerator>> make_qtest(Machine& machine, const AcceleratorContext&) {
+  NoProperties none;
+  TRY(read_properties(none, options_of(machine.config(), "qtest"), "-accel qtest"));
+  return std::unique_ptr<Accelerator>(std::make_unique<DummyAccelerator>());
+}
+
+}  // namespace
+
+std::vector<AcceleratorKind> accelerator_kinds(Machine* machine) {
+  std::vector<AcceleratorKind> kinds{
+      {.name = "kvm",
+       .help = "the host's virtualization (Linux KVM)",
+       .create = [machine](const AcceleratorContext& c) { return make_kvm(*machine, c); }},
+      {.name = "qtest",
+       .aliases = {"dummy"},
+       .help = "runs no guest code: devices are driven by the qtest protocol",
+       .create = [machine](const AcceleratorContext& c) { return make_qtest(*machine, c); }},
+  };
+  for (AcceleratorKind& kind : foreign_accelerators()) kinds.push_back(std::move(kind));
+  return kinds;
+}
+
+}  // namespace menura

@@ -1,0 +1,51 @@
+#include "machine/catalogue/catalogue_tables.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "machine/machine.h"
+#include "machine/pc/pc_board.h"
+
+namespace menura {
+
+namespace {
+
+std::unique_ptr<Board> make_pc(Machine& machine) { return std::make_unique<PcBoard>(machine); }
+
+constexpr MachineType kMachineTypes[] = {
+    {.name = "pc-i440fx-8.2",
+     .alias = "pc",
+     .description = "Standard PC (i440FX + PIIX, 1996)",
+     .max_cpus = PcBoard::kMaxCpus,
+     .is_default = true,
+     .make = make_pc},
+};
+
+// -accel options win over -machine accel=; without either, the fastest that works.
+std::vector<std::string> wanted_accelerators(const MachineConfig& config) {
+  std::vector<std::string> wanted;
+  for (const NamedOptions& accel : config.accelerators) wanted.push_back(accel.name);
+  if (wanted.empty() && !config.machine.accel.empty())
+    for (const std::string_view name : split(config.machine.accel, ':')) wanted.emplace_back(name);
+  if (wanted.empty())
+    for (const AcceleratorKind& kind : accelerator_kinds(nullptr))
+      if (!kind.foreign && kind.name != "qtest") wanted.emplace_back(kind.name);
+  return wanted;
+}
+
+Result<std::unique_ptr<Accelerator>> choose(Machine& machine, const AcceleratorContext& context) {
+  const std::vector<AcceleratorKind> kinds = accelerator_kinds(&machine);
+  ChosenAccelerator chosen =
+      TRY(choose_accelerator(wanted_accelerators(machine.config()), kinds, context));
+  for (const std::string& warning : chosen.warnings) log_warning("{}", warning);
+  return std::move(chosen.accelerator);
+}
+
+}  // namespace
+
+const Catalogue& catalogue() {
+  static const Catalogue all{
+      .machines = kMachineTypes, .devices = device_kinds(), .choose_accelerator = choose};
+  return all;
+}
+
+}  // namespace menura
