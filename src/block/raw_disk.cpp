@@ -25,10 +25,11 @@ Result<u64> size_of(int fd, const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<RawDisk>> RawDisk::open(IoEngine& engine, const std::string& path, Mode mode) {
+Result<std::unique_ptr<RawDisk>> RawDisk::open(IoEngine& engine, const std::string& path,
+                                               Mode mode) {
   const bool writable = mode == Mode::ReadWrite;
-  UniqueFd fd = TRY(open_file(path, writable ? O_RDWR : O_RDONLY),
-                    "Opening a disk image{}", writable ? " for writing (readonly=on needs less)" : "");
+  UniqueFd fd = TRY(open_file(path, writable ? O_RDWR : O_RDONLY), "Opening a disk image{}",
+                    writable ? " for writing (readonly=on needs less)" : "");
   const u64 size = TRY(size_of(fd.get(), path));
   return std::unique_ptr<RawDisk>(new RawDisk(engine, std::move(fd), size, mode));
 }
@@ -60,14 +61,20 @@ void RawDisk::submit(DiskRequest request) {
     }
     unreachable();
   };
-  IoRequest io{.op = op_of(request.op), .fd = fd_.get(), .offset = request.offset,
-               .length = request.length, .durable = request.fua, .done = std::move(request.done)};
+  IoRequest io{.op = op_of(request.op),
+               .fd = fd_.get(),
+               .offset = request.offset,
+               .length = request.length,
+               .durable = request.fua,
+               .done = std::move(request.done)};
   if (!request.data.empty()) io.buffers = {iovec_of(request.data)};
   if (const Result<void> allowed = check(request); !allowed) {
     // An empty flush carries the refusal, so that done still comes through the loop.
     io.op = IoOp::Flush;
     io.buffers.clear();
-    io.done = [done = std::move(io.done), error = allowed.error()](Result<void>) { done(Error(error)); };
+    io.done = [done = std::move(io.done), error = allowed.error()](Result<void>) {
+      done(Error(error));
+    };
   }
   engine_.submit(std::move(io));
 }

@@ -1,7 +1,7 @@
 // RawDisk: a Disk over the plain bytes of a file or block device.
 //
-// Owner: the board or the image graph. Threads: as io/disk.h. A disk opened read-only is never
-// written. Example: `auto disk = TRY(RawDisk::open(engine, "a.img", RawDisk::Mode::ReadWrite));`
+// Owner: the machine's drives. Threads: as io/disk.h; destroyed under the machine lock, too. A disk
+// opened read-only is never written. Example: `auto disk = TRY(RawDisk::open(engine, "a.img", RawDisk::Mode::ReadWrite));`
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ namespace menura {
 class RawDisk final : public Disk {
  public:
   enum class Mode : u8 { ReadOnly, ReadWrite };
-  static Result<std::unique_ptr<RawDisk>> open(IoEngine& engine, const std::string& path, Mode mode);
+  static Result<std::unique_ptr<RawDisk>> open(IoEngine& engine, const std::string& path,
+                                               Mode mode);
   ~RawDisk() override;
 
   u64 size() const override { return size_; }

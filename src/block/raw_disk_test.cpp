@@ -1,7 +1,7 @@
 #include "block/raw_disk.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -14,11 +14,24 @@ namespace {
 
 struct RawDiskTest : testing::Test {
   RawDiskTest() {
-    path = (std::filesystem::temp_directory_path() / ("menura-raw-" + std::to_string(::getpid()))).string();
+    path = (std::filesystem::temp_directory_path() / ("menura-raw-" + std::to_string(::getpid())))
+               .string();
     const UniqueFd fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC).value();
     EXPECT_EQ(::ftruncate(fd.get(), 1 << 20), 0);
   }
   ~RawDiskTest() override { std::filesystem::remove(path); }
+  // Disks go under the lock.
+  struct Locked {
+    explicit Locked(MachineLock& l) : lock(l) {}
+    void operator()(RawDisk* disk) const {
+      const MachineLock::Guard guard(lock);
+      delete disk;
+    }
+    MachineLock& lock;
+  };
+  std::unique_ptr<RawDisk, Locked> open(RawDisk::Mode mode) {
+    return {RawDisk::open(*engine, path, mode).value().release(), Locked(lock)};
+  }
   std::string error_of(RawDisk& disk, DiskRequest request) {
     std::optional<Result<void>> outcome;
     request.done = [&](Result<void> r) { outcome = std::move(r); };
@@ -39,7 +52,7 @@ struct RawDiskTest : testing::Test {
 };
 
 TEST_F(RawDiskTest, WritesReadsDiscards) {
-  auto disk = RawDisk::open(*engine, path, RawDisk::Mode::ReadWrite).value();
+  auto disk = open(RawDisk::Mode::ReadWrite);
   EXPECT_EQ(disk->size(), 1u << 20);
   std::vector<std::byte> out(4096, std::byte{0x42}), in(4096);
   EXPECT_EQ(error_of(*disk, {.op = DiskOp::Write, .offset = 8192, .data = out, .fua = true}), "");
@@ -53,8 +66,9 @@ TEST_F(RawDiskTest, WritesReadsDiscards) {
 
 TEST_F(RawDiskTest, RefusesClearly) {
   std::vector<std::byte> buffer(4096);
-  auto disk = RawDisk::open(*engine, path, RawDisk::Mode::ReadOnly).value();
-  EXPECT_EQ(error_of(*disk, {.op = DiskOp::Write, .offset = 0, .data = buffer}), "The disk is read-only");
+  auto disk = open(RawDisk::Mode::ReadOnly);
+  EXPECT_EQ(error_of(*disk, {.op = DiskOp::Write, .offset = 0, .data = buffer}),
+            "The disk is read-only");
   EXPECT_EQ(error_of(*disk, {.op = DiskOp::Read, .offset = (1 << 20) - 512, .data = buffer}),
             "Access of 4096 bytes at 1048064 on a disk of 1048576 bytes");
   EXPECT_NE(error_of(*disk, {.op = DiskOp::Read, .offset = ~u64{0}, .data = buffer}), "");

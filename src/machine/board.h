@@ -58,5 +58,4 @@ struct MachineType {
   std::unique_ptr<Board> (*make)(Machine& machine);
 };
 
-
 }  // namespace menura

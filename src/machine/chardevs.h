@@ -24,7 +24,9 @@ class Chardevs {
   Result<void> adopt(std::string id, std::unique_ptr<Chardev> chardev);
   // With did-you-mean.
   Result<Chardev*> find(std::string_view id) const;
-  const std::map<std::string, std::unique_ptr<Chardev>, std::less<>>& all() const { return chardevs_; }
+  const std::map<std::string, std::unique_ptr<Chardev>, std::less<>>& all() const {
+    return chardevs_;
+  }
 
  private:
   EventLoop& loop_;

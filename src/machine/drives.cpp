@@ -14,8 +14,9 @@ Result<void> Drives::open(const DriveOptions& options) {
     if (other->options.id == id)
       return fail(Errc::Exists, "-drive: there is a drive '{}' already", id);
   if (options.format != "raw")
-    return fail(Errc::Unsupported, "-drive file={}: image format '{}' is not there yet, only raw is",
-                options.file, options.format);
+    return fail(Errc::Unsupported,
+                "-drive file={}: image format '{}' is not there yet, only raw is", options.file,
+                options.format);
   const bool readonly = options.readonly || options.media == DriveOptions::Media::Cdrom;
   drive->disk = TRY(RawDisk::open(engine_, options.file,
                                   readonly ? RawDisk::Mode::ReadOnly : RawDisk::Mode::ReadWrite),

@@ -18,7 +18,7 @@ TRACE_EVENT(kRunState, "machine.run_state", "{} to {}");
 
 constexpr std::string_view kRunStates[] = {"prelaunch", "running",   "paused",
                                            "shutdown",  "suspended", "internal-error"};
-constexpr std::string_view kCauses[] = {"host-qmp-quit", "host-signal",  "host-qmp-system-reset",
+constexpr std::string_view kCauses[] = {"host-qmp-quit",  "host-signal", "host-qmp-system-reset",
                                         "guest-shutdown", "guest-reset", "guest-panic",
                                         "subsystem-reset"};
 constexpr unsigned kWorkers = 8;
@@ -203,7 +203,8 @@ void Machine::perform_shutdown(Cause cause) {
   Value data = Value::object();
   data.set("guest", caused_by_guest(cause));
   data.set("reason", kCauses[static_cast<size_t>(cause)]);
-  const bool stays = config_.no_shutdown && cause != Cause::HostQmpQuit && cause != Cause::HostSignal;
+  const bool stays =
+      config_.no_shutdown && cause != Cause::HostQmpQuit && cause != Cause::HostSignal;
   emit("SHUTDOWN", std::move(data));
   if (!stays) return loop_->quit(0);
   stop(RunState::Shutdown);

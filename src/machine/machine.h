@@ -32,8 +32,15 @@ enum class RunState : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, Inte
 std::span<const std::string_view> enum_names(RunState);
 
 // Why a reset or shutdown happens, as the monitor names it.
-enum class Cause : u8 { HostQmpQuit, HostSignal, HostQmpSystemReset, GuestShutdown, GuestReset,
-                        GuestPanic, SubsystemReset };
+enum class Cause : u8 {
+  HostQmpQuit,
+  HostSignal,
+  HostQmpSystemReset,
+  GuestShutdown,
+  GuestReset,
+  GuestPanic,
+  SubsystemReset
+};
 std::span<const std::string_view> enum_names(Cause);
 bool caused_by_guest(Cause cause);
 

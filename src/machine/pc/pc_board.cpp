@@ -20,7 +20,7 @@ namespace menura {
 
 namespace {
 
-constexpr unsigned kHostBridgeSlot = 0, kPiixSlot = 1;
+constexpr unsigned kPiixSlot = 1;
 constexpr unsigned kPiixIsa = 0, kPiixIde = 1, kPiixPm = 3;
 
 struct SerialPort {
@@ -59,16 +59,15 @@ Result<void> PcBoard::build() {
 }
 
 void PcBoard::build_chipset() {
-  i440fx_ = &adopt(std::make_unique<I440fx>(
-      "i440fx", I440fxWiring{.memory = machine_.memory(),
-                             .io = machine_.io(),
-                             .system_memory = machine_.memory_root(),
-                             .pci_memory = memory_.pci_memory(),
-                             .io_window = machine_.io_root(),
-                             .ram = memory_.ram(),
-                             .msi = &interrupts_.msi()}));
+  i440fx_ = &adopt(
+      std::make_unique<I440fx>("i440fx", I440fxWiring{.memory = machine_.memory(),
+                                                      .io = machine_.io(),
+                                                      .system_memory = machine_.memory_root(),
+                                                      .pci_memory = memory_.pci_memory(),
+                                                      .io_window = machine_.io_root(),
+                                                      .ram = memory_.ram(),
+                                                      .msi = &interrupts_.msi()}));
   PciBus& bus = i440fx_->root_bus();
-  bus.add(*i440fx_, PciBus::devfn(kHostBridgeSlot, 0)).value();
   machine_.io_root().map(0xcf8, i440fx_->config_ports());
 
   piix3_ = &adopt(std::make_unique<Piix3>("piix3", pirq_targets(), [this](Piix3::Reset) {
@@ -114,8 +113,7 @@ Result<void> PcBoard::build_timers() {
   io.map(0x40, pit_->ports());
 
   const Rtc::Config config = TRY(pc_rtc_config(machine_.config().rtc));
-  TimerQueue& time =
-      config.clock == RtcClock::Virtual ? loop.virtual_time() : loop.host_time();
+  TimerQueue& time = config.clock == RtcClock::Virtual ? loop.virtual_time() : loop.host_time();
   rtc_ = &adopt(std::make_unique<Rtc>("rtc", config, time, machine_.tape(), rtc_line));
   io.map(0x70, rtc_->ports());
   return {};
@@ -158,8 +156,7 @@ Result<void> PcBoard::build_isa_devices() {
 
   if (!machine_.config().debugcon.empty()) {
     Chardev& chardev = *TRY(machine_.chardevs().find(machine_.config().debugcon), "-debugcon");
-    DebugConsole& console =
-        adopt(std::make_unique<DebugConsole>("debugcon", u8{0xe9}, chardev));
+    DebugConsole& console = adopt(std::make_unique<DebugConsole>("debugcon", u8{0xe9}, chardev));
     io.map(kDebugconPort, console.ports());
   }
   return {};
@@ -173,9 +170,9 @@ Result<void> PcBoard::build_serial_ports() {
   for (size_t i = 0; i < serials.size(); i++) {
     if (serials[i].empty()) continue;
     Chardev* chardev = TRY(machine_.chardevs().find(serials[i]), "-serial");
-    Uart16550& port = adopt(std::make_unique<Uart16550>(
-        format("serial{}", i), machine_.loop().virtual_time(), interrupts_.isa(kSerialPorts[i].irq),
-        chardev));
+    Uart16550& port =
+        adopt(std::make_unique<Uart16550>(format("serial{}", i), machine_.loop().virtual_time(),
+                                          interrupts_.isa(kSerialPorts[i].irq), chardev));
     machine_.io_root().map(kSerialPorts[i].base, port.ports());
   }
   return {};
@@ -195,8 +192,8 @@ Result<void> PcBoard::build_drives() {
       while (place < kPlaces && taken[place]) place++;
     if (place >= kPlaces || taken[place])
       return fail(Errc::InvalidArgument,
-                  "-drive file={}: the IDE controller has places 0 to 3, and {} is {}", options.file,
-                  place, place < kPlaces ? "taken" : "not among them");
+                  "-drive file={}: the IDE controller has places 0 to 3, and {} is {}",
+                  options.file, place, place < kPlaces ? "taken" : "not among them");
     taken[place] = true;
     TRY(build_drive(*drive, place));
   }

@@ -26,9 +26,20 @@ std::vector<CpuidEntry> topology_leaves(const Topology& topology, u32 apic_id) {
   const unsigned socket_shift = core_shift + width_of(topology.cores) + width_of(topology.dies);
   const u32 per_socket = topology.dies * topology.cores * topology.threads;
   constexpr u32 kLeaf = 0xb;
-  return {{.leaf = kLeaf, .subleaf = 0, .eax = core_shift, .ebx = topology.threads, .ecx = kThread << 8, .edx = apic_id},
-          {.leaf = kLeaf, .subleaf = 1, .eax = socket_shift, .ebx = per_socket, .ecx = 1 | kCore << 8, .edx = apic_id},
-          {.leaf = kLeaf, .subleaf = 2, .eax = 0, .ebx = 0, .ecx = 2 | kInvalid << 8, .edx = apic_id}};
+  return {
+      {.leaf = kLeaf,
+       .subleaf = 0,
+       .eax = core_shift,
+       .ebx = topology.threads,
+       .ecx = kThread << 8,
+       .edx = apic_id},
+      {.leaf = kLeaf,
+       .subleaf = 1,
+       .eax = socket_shift,
+       .ebx = per_socket,
+       .ecx = 1 | kCore << 8,
+       .edx = apic_id},
+      {.leaf = kLeaf, .subleaf = 2, .eax = 0, .ebx = 0, .ecx = 2 | kInvalid << 8, .edx = apic_id}};
 }
 
 }  // namespace

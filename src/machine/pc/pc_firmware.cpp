@@ -31,15 +31,18 @@ Result<BootDevice> boot_device(char letter) {
     case 'd': return BootDevice::Cdrom;
     case 'n': return BootDevice::Network;
     default:
-      return fail(Errc::InvalidArgument,
-                  "-boot: '{}' is no boot device of this machine (a floppy, c disk, d CD, n network)",
-                  std::string(1, letter));
+      return fail(
+          Errc::InvalidArgument,
+          "-boot: '{}' is no boot device of this machine (a floppy, c disk, d CD, n network)",
+          std::string(1, letter));
   }
 }
 
 Result<void> fill_cmos(const PcFirmwareContext& c) {
   const BootOptions& boot = c.machine.config().boot;
-  const std::string order = !boot.once.empty() ? boot.once : !boot.order.empty() ? boot.order : "cad";
+  const std::string order = !boot.once.empty()    ? boot.once
+                            : !boot.order.empty() ? boot.order
+                                                  : "cad";
   CmosContents cmos;
   if (order.size() > cmos.boot.size())
     return fail(Errc::InvalidArgument, "-boot: '{}' has more than three devices", order);
@@ -75,8 +78,9 @@ Result<void> add_files(const PcFirmwareContext& c) {
     TRY(c.fw_cfg.add_file("etc/show-boot-menu", TableWriter{}.put(u8{0}).bytes));
   }
   if (config.boot.reboot_timeout_ms)
-    TRY(c.fw_cfg.add_file("etc/boot-fail-wait",
-                          TableWriter{}.put(static_cast<u32>(*config.boot.reboot_timeout_ms)).bytes));
+    TRY(c.fw_cfg.add_file(
+        "etc/boot-fail-wait",
+        TableWriter{}.put(static_cast<u32>(*config.boot.reboot_timeout_ms)).bytes));
   // Without a screen the BIOS talks on the first serial port.
   if (!c.has_display)
     TRY(c.fw_cfg.add_file("etc/sercon-port", TableWriter{}.put(u64{0x3f8}).bytes));

@@ -44,13 +44,14 @@ Result<void> PcMemory::build_ram() {
     return fail(Errc::OutOfRange, "-machine max-ram-below-4g must be at most 4G and whole pages");
   below_4g_ = split_at(size, limit);
   above_4g_ = size - below_4g_;
-  ram_ = TRY(RamBlock::create({.name = "pc.ram",
-                               .size = size,
-                               .path = options.path,
-                               .share = options.share || options.path.empty(),
-                               .preallocate = options.preallocate,
-                               .huge = options.path.empty() ? HugePages::Transparent : HugePages::None}),
-             "Making {} of guest RAM", format_size(size));
+  ram_ = TRY(
+      RamBlock::create({.name = "pc.ram",
+                        .size = size,
+                        .path = options.path,
+                        .share = options.share || options.path.empty(),
+                        .preallocate = options.preallocate,
+                        .huge = options.path.empty() ? HugePages::Transparent : HugePages::None}),
+      "Making {} of guest RAM", format_size(size));
   ram_region_.reset(new Region(Region::ram("pc.ram", ram_)));
   low_ram_.reset(new Region(Region::alias("ram-below-4g", *ram_region_, 0, below_4g_)));
   machine_.memory_root().map(0, *low_ram_);

@@ -40,7 +40,7 @@ class PcMemory {
   Region pci_memory_ = Region::container("pci", Region::kWholeSpace);
   std::shared_ptr<RamBlock> ram_;
   std::shared_ptr<RamBlock> bios_;
-  std::unique_ptr<Region> ram_region_, bios_region_;         // targets of the aliases below
+  std::unique_ptr<Region> ram_region_, bios_region_;  // targets of the aliases below
   std::unique_ptr<Region> low_ram_, high_ram_, isa_bios_, wrap_;
 
   // Configuration
