@@ -1,26 +1,65 @@
 #include "machine/chardevs.h"
 
 #include "base/text.h"
+#include "chardev/config.h"
 
 namespace menura {
 
-Result<void> Chardevs::create(const NamedOptions& options) {
-  return fail(Errc::Unsupported, "-chardev {}", options.name);
-}
+namespace {
 
-Result<void> Chardevs::adopt(std::string id, std::unique_ptr<Chardev> chardev) {
-  if (chardevs_.contains(id))
-    return fail(Errc::Exists, "There is a character device '{}' already", id);
-  chardevs_.emplace(std::move(id), std::move(chardev));
+// The options that stand beside the chardev's own.
+struct WithMux {
+  ChardevConfig& config;
+  bool mux = false;
+  void describe(PropertyVisitor& p) {
+    config.describe(p);
+    p.field("mux", mux, "let several users share it; Ctrl-A c switches among them");
+  }
+};
+
+}  // namespace
+
+Result<void> Chardevs::create(const NamedOptions& options) {
+  if (options.id.empty())
+    return fail(Errc::InvalidArgument, "-chardev {}: property 'id' must be given", options.name);
+  if (entries_.contains(options.id))
+    return fail(Errc::Exists, "-chardev: there is a character device '{}' already", options.id);
+  ChardevConfig config = TRY(chardev_config(options.name), "-chardev");
+  WithMux all{config};
+  Value given = options.options;
+  given.set("id", options.id);
+  TRY(read_properties(all, given, format("-chardev {}", options.name)));
+  auto chardev = TRY(open_chardev(loop_, config), "-chardev {}", options.id);
+  Entry entry;
+  if (all.mux)
+    entry.mux = std::make_unique<Mux>(std::move(chardev), quit_);
+  else
+    entry.plain = std::move(chardev);
+  entries_.emplace(options.id, std::move(entry));
   return {};
 }
 
-Result<Chardev*> Chardevs::find(std::string_view id) const {
-  const auto at = chardevs_.find(id);
-  if (at != chardevs_.end()) return at->second.get();
-  std::vector<std::string_view> ids;
-  for (const auto& [name, chardev] : chardevs_) ids.push_back(name);
-  return fail(Errc::NotFound, "There is no character device '{}'{}", id, suggestion(id, ids));
+Result<Chardev*> Chardevs::connect(std::string_view id) {
+  const auto at = entries_.find(id);
+  if (at == entries_.end()) {
+    std::vector<std::string_view> ids;
+    for (const auto& [name, entry] : entries_) ids.push_back(name);
+    return fail(Errc::NotFound, "There is no character device '{}'{}", id, suggestion(id, ids));
+  }
+  Entry& entry = at->second;
+  if (entry.mux) return &entry.mux->add_port();
+  if (std::exchange(entry.connected, true))
+    return fail(Errc::Busy, "Character device '{}' is in use already (mux=on lets it be shared)",
+                id);
+  return entry.plain.get();
+}
+
+std::vector<Chardevs::Info> Chardevs::list() const {
+  std::vector<Info> infos;
+  for (const auto& [id, entry] : entries_)
+    infos.push_back({id, entry.mux ? "mux" : entry.plain->where(),
+                     entry.mux ? entry.mux->ports() > 0 : entry.connected});
+  return infos;
 }
 
 }  // namespace menura

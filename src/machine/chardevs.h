@@ -1,13 +1,16 @@
-// Chardevs: a machine's character devices by id.
+// Chardevs: a machine's character devices by id, and who is connected to them.
 //
-// Owner: Machine. Threads: under the machine lock.
-// Example: `Chardev* console = TRY(chardevs.find("serial0"));`
+// Owner: Machine. Threads: under the machine lock. A device with mux=on serves several users, each
+// with a port of its own; any other serves one.
+// Example: `Chardev* console = TRY(chardevs.connect("serial0"));`
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "chardev/mux.h"
 #include "event/event_loop.h"
 #include "io/chardev.h"
 #include "machine/config.h"
@@ -16,21 +19,33 @@ namespace menura {
 
 class Chardevs {
  public:
-  explicit Chardevs(EventLoop& loop) : loop_(loop) {}
+  // quit answers a multiplexed terminal's Ctrl-A x.
+  Chardevs(EventLoop& loop, std::function<void()> quit) : loop_(loop), quit_(std::move(quit)) {}
 
   // -chardev: options.name is the kind.
   Result<void> create(const NamedOptions& options);
-  // Takes one made elsewhere.
-  Result<void> adopt(std::string id, std::unique_ptr<Chardev> chardev);
-  // With did-you-mean.
-  Result<Chardev*> find(std::string_view id) const;
-  const std::map<std::string, std::unique_ptr<Chardev>, std::less<>>& all() const {
-    return chardevs_;
-  }
+  // For one more user, with did-you-mean; Busy when it serves another already.
+  Result<Chardev*> connect(std::string_view id);
+
+  // For query-chardev: id and where its other end is.
+  struct Info {
+    std::string id;
+    std::string where;
+    bool connected = false;
+  };
+  std::vector<Info> list() const;
 
  private:
+  struct Entry {
+    std::unique_ptr<Chardev> plain;  // or
+    std::unique_ptr<Mux> mux;
+    bool connected = false;
+  };
+
+  // Wiring
   EventLoop& loop_;
-  std::map<std::string, std::unique_ptr<Chardev>, std::less<>> chardevs_;
+  std::function<void()> quit_;
+  std::map<std::string, Entry, std::less<>> entries_;
 };
 
 }  // namespace menura

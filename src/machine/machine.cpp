@@ -67,7 +67,7 @@ Result<void> Machine::construct() {
   workers_ = std::make_unique<WorkerPool>(*loop_, kWorkers);
   io_engine_ = TRY(IoEngine::create(*loop_, *workers_));
   const MachineLock::Guard guard(lock_);
-  chardevs_ = std::make_unique<Chardevs>(*loop_);
+  chardevs_ = std::make_unique<Chardevs>(*loop_, [this] { request_shutdown(Cause::HostQmpQuit); });
   for (const NamedOptions& chardev : config_.chardevs) TRY(chardevs_->create(chardev));
   drives_ = std::make_unique<Drives>(*io_engine_);
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));

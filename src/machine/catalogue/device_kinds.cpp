@@ -56,7 +56,8 @@ Made make_serial(Machine& machine, const std::string& id, const Value& options) 
   if (!irq.connected())
     return fail(Errc::OutOfRange, "isa-serial: this machine has no ISA interrupt {}", config.irq);
   Chardev* chardev = nullptr;
-  if (!config.chardev.empty()) chardev = TRY(machine.chardevs().find(config.chardev), "isa-serial");
+  if (!config.chardev.empty())
+    chardev = TRY(machine.chardevs().connect(config.chardev), "isa-serial");
   auto device = std::make_unique<Uart16550>(id, machine.loop().virtual_time(), irq, chardev);
   TRY(claim_ports(machine, config.iobase, device->ports()));
   return std::unique_ptr<Device>(std::move(device));
@@ -76,7 +77,7 @@ struct DebugconConfig {
 Made make_debugcon(Machine& machine, const std::string& id, const Value& options) {
   DebugconConfig config;
   TRY(read_properties(config, options, "isa-debugcon"));
-  Chardev* chardev = TRY(machine.chardevs().find(config.chardev), "isa-debugcon");
+  Chardev* chardev = TRY(machine.chardevs().connect(config.chardev), "isa-debugcon");
   auto device = std::make_unique<DebugConsole>(id, config.readback, *chardev);
   TRY(claim_ports(machine, config.iobase, device->ports()));
   return std::unique_ptr<Device>(std::move(device));

@@ -155,7 +155,7 @@ Result<void> PcBoard::build_isa_devices() {
   io.map(0x514, fw_cfg_->dma_ports());
 
   if (!machine_.config().debugcon.empty()) {
-    Chardev& chardev = *TRY(machine_.chardevs().find(machine_.config().debugcon), "-debugcon");
+    Chardev& chardev = *TRY(machine_.chardevs().connect(machine_.config().debugcon), "-debugcon");
     DebugConsole& console = adopt(std::make_unique<DebugConsole>("debugcon", u8{0xe9}, chardev));
     io.map(kDebugconPort, console.ports());
   }
@@ -169,7 +169,7 @@ Result<void> PcBoard::build_serial_ports() {
                 std::size(kSerialPorts), serials.size());
   for (size_t i = 0; i < serials.size(); i++) {
     if (serials[i].empty()) continue;
-    Chardev* chardev = TRY(machine_.chardevs().find(serials[i]), "-serial");
+    Chardev* chardev = TRY(machine_.chardevs().connect(serials[i]), "-serial");
     Uart16550& port =
         adopt(std::make_unique<Uart16550>(format("serial{}", i), machine_.loop().virtual_time(),
                                           interrupts_.isa(kSerialPorts[i].irq), chardev));

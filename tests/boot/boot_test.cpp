@@ -1,0 +1,135 @@
+// Real firmware boots our boot sector (hello.S) from a disk and from a CD, under each accelerator
+// and place of the interrupt chips that this host can run.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/fd.h"
+#include "base/units.h"
+#include "machine/catalogue/catalogue_tables.h"
+#include "machine/machine.h"
+
+namespace menura {
+namespace {
+
+struct Folder {
+  Folder()
+      : path(std::filesystem::temp_directory_path() /
+             ("menura-boot-" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string operator/(const char* name) const { return (path / name).string(); }
+  std::filesystem::path path;
+};
+
+struct Outcome {
+  int status = -1;
+  std::string serial;
+  std::string firmware_log;
+};
+
+NamedOptions file_chardev(std::string id, const std::string& path) {
+  NamedOptions options{.name = "file", .id = std::move(id), .options = Value::object()};
+  options.options.set("path", path);
+  return options;
+}
+
+// Runs until the guest powers off, or for at most the seconds given (status -2).
+Outcome run(MachineConfig config, const Folder& folder, i64 seconds) {
+  config.chardevs.push_back(file_chardev("serial", folder / "serial"));
+  config.chardevs.push_back(file_chardev("log", folder / "log"));
+  config.serials = {"serial"};
+  config.debugcon = "log";
+  Outcome outcome;
+  {
+    auto built = Machine::build(std::move(config), catalogue());
+    if (!built) {
+      ADD_FAILURE() << built.error().text;
+      return outcome;
+    }
+    Machine& machine = **built;
+    Timer limit(machine.loop().host_time(), [&] { machine.loop().quit(-2); });
+    {
+      const MachineLock::Guard guard(machine.lock());
+      limit.arm(machine.loop().host_time().now_ns() + seconds * kNsPerSecond);
+      machine.cont();
+    }
+    outcome.status = machine.loop().run();
+    const MachineLock::Guard guard(machine.lock());
+    limit.cancel();
+  }
+  outcome.serial = read_file(folder / "serial", 1 << 20).value();
+  outcome.firmware_log = read_file(folder / "log", 1 << 20).value();
+  return outcome;
+}
+
+struct Way {
+  const char* accelerator;
+  const char* irqchip;
+};
+
+class BootTest : public testing::TestWithParam<Way> {
+ protected:
+  MachineConfig config() {
+    MachineConfig c;
+    NamedOptions accel{.name = GetParam().accelerator, .id = {}, .options = Value::object()};
+    if (GetParam().irqchip[0]) accel.options.set("kernel-irqchip", GetParam().irqchip);
+    c.accelerators.push_back(std::move(accel));
+    return c;
+  }
+  void SetUp() override {
+    if (std::string(GetParam().accelerator) == "kvm" && ::access("/dev/kvm", R_OK | W_OK) != 0)
+      GTEST_SKIP() << "SKIPPED: this host has no usable /dev/kvm";
+  }
+  void expect_proof(const Outcome& outcome, bool disk) {
+    EXPECT_EQ(outcome.status, 0) << "serial:\n"
+                                 << outcome.serial << "\nSeaBIOS:\n"
+                                 << outcome.firmware_log;
+    EXPECT_NE(outcome.serial.find("menura: boot sector runs"), std::string::npos) << outcome.serial;
+    EXPECT_NE(outcome.serial.find("menura: timer ticks"), std::string::npos) << outcome.serial;
+    if (disk) {
+      EXPECT_NE(outcome.serial.find("menura: second sector read"), std::string::npos);
+    }
+    EXPECT_NE(outcome.firmware_log.find("SeaBIOS (version"), std::string::npos);
+    EXPECT_NE(outcome.firmware_log.find("Found 1 cpu(s)"), std::string::npos);
+  }
+  static constexpr i64 kSeconds = 120;
+  Folder folder;
+};
+
+TEST_P(BootTest, SeaBiosBootsADisk) {
+  const std::string image = folder / "disk.img";
+  std::filesystem::copy_file(MENURA_BOOT_SECTOR, image);
+  std::filesystem::resize_file(image, 1 << 20);
+  MachineConfig c = config();
+  c.drives.push_back({.file = image});
+  expect_proof(run(std::move(c), folder, kSeconds), true);
+}
+
+TEST_P(BootTest, SeaBiosBootsACd) {
+  if (std::system("command -v xorriso >/dev/null") != 0) GTEST_SKIP() << "SKIPPED: no xorriso";
+  std::filesystem::create_directory(folder.path / "cd");
+  std::filesystem::copy_file(MENURA_BOOT_SECTOR, folder.path / "cd" / "boot.bin");
+  const std::string command = "cd " + folder.path.string() +
+                              " && xorriso -as mkisofs -quiet -o cd.iso -b boot.bin -no-emul-boot "
+                              "-boot-load-size 4 cd >xorriso.log 2>&1";
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  MachineConfig c = config();
+  c.drives.push_back({.file = folder / "cd.iso", .media = DriveOptions::Media::Cdrom});
+  c.boot.order = "d";
+  expect_proof(run(std::move(c), folder, kSeconds), false);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kvm, BootTest,
+                         testing::Values(Way{"kvm", "on"}, Way{"kvm", "split"}, Way{"kvm", "off"}),
+                         [](const auto& info) {
+                           return std::string("irqchip_") + info.param.irqchip;
+                         });
+
+}  // namespace
+}  // namespace menura
