@@ -108,7 +108,7 @@ u8 Pic8259::read(unsigned port) {
   if (state.poll) {
     state.poll = false;
     const int ir = request();
-    if (ir < 0) return 0;
+    if (ir < 0) return kSpurious;  // bit 7 clear; the rest as INTA would give it
     accept(static_cast<unsigned>(ir));
     return static_cast<u8>(0x80 | ir);
   }
