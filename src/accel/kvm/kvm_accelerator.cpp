@@ -2,24 +2,25 @@
 
 #include <algorithm>
 
+#include "accel/kvm/kvm_chips.h"
 #include "accel/kvm/kvm_cpuid.h"
 
 namespace menura {
 
 Result<std::unique_ptr<KvmAccelerator>> KvmAccelerator::create(const AcceleratorContext& context,
-                                                               TimerQueue& time,
+                                                               const Clocks& clocks,
                                                                const KvmOptions& options,
                                                                std::unique_ptr<KvmIoctl> ioctls) {
   KvmSystem system = TRY(KvmSystem::open(options.device, *ioctls));
   std::unique_ptr<KvmAccelerator> kvm(
-      new KvmAccelerator(context, time, std::move(ioctls), std::move(system)));
+      new KvmAccelerator(context, clocks, std::move(ioctls), std::move(system)));
   TRY(kvm->start(options));
   return kvm;
 }
 
-KvmAccelerator::KvmAccelerator(const AcceleratorContext& context, TimerQueue& time,
+KvmAccelerator::KvmAccelerator(const AcceleratorContext& context, const Clocks& clocks,
                                std::unique_ptr<KvmIoctl> ioctls, KvmSystem system)
-    : context_(context), time_(time), ioctls_(std::move(ioctls)), system_(std::move(system)) {}
+    : context_(context), clocks_(clocks), ioctls_(std::move(ioctls)), system_(std::move(system)) {}
 
 Result<void> KvmAccelerator::start(const KvmOptions& options) {
   const unsigned limit = static_cast<unsigned>(system_.capability(KVM_CAP_MAX_VCPUS));
@@ -33,6 +34,7 @@ Result<void> KvmAccelerator::start(const KvmOptions& options) {
   memory_events_ = std::make_unique<KvmIoEvents>(*vm_, KvmIoEvents::Space::Memory);
   port_events_ = std::make_unique<KvmIoEvents>(*vm_, KvmIoEvents::Space::Ports);
   if (options.irqchip != IrqchipMode::User) irqchip_ = std::make_unique<KvmIrqchip>(*vm_);
+  make_devices();
   context_.memory.add_listener(*slots_);
   context_.memory.add_listener(*memory_events_);
   context_.io.add_listener(*port_events_);
@@ -51,6 +53,18 @@ KvmAccelerator::~KvmAccelerator() {
   context_.memory.remove_listener(*slots_);
 }
 
+void KvmAccelerator::make_devices() {
+  const KvmOptions& options = vm_->options();
+  if (options.irqchip == IrqchipMode::Kernel) {
+    devices_.push_back(std::make_unique<KvmPic>("pic", *vm_));
+    devices_.push_back(std::make_unique<KvmIoapic>("ioapic", *vm_));
+  }
+  if (options.pit)
+    devices_.push_back(std::make_unique<KvmPit>("pit", *vm_, clocks_.tape, clocks_.time));
+  if (system_.has(KVM_CAP_ADJUST_CLOCK))
+    devices_.push_back(std::make_unique<KvmClock>("kvmclock", *vm_));
+}
+
 u64 KvmAccelerator::tsc_khz() const {
   if (tsc_khz_ != 0 || !system_.has(KVM_CAP_GET_TSC_KHZ)) return tsc_khz_;
   // Only a vCPU can tell; the bootstrap processor's, which is made sooner or later anyway.
@@ -62,8 +76,8 @@ u64 KvmAccelerator::tsc_khz() const {
 }
 
 Result<std::unique_ptr<Vcpu>> KvmAccelerator::create_vcpu(const VcpuConfig& config) {
-  const KvmEnvironment environment{*vm_,        context_.memory, context_.io,   context_.lock,
-                                   *coalesced_, *slots_,         irqchip_.get()};
+  const KvmEnvironment environment{*vm_,        context_.memory, context_.io,    context_.lock,
+                                   *coalesced_, *slots_,         irqchip_.get(), clocks_.time};
   std::unique_ptr<KvmVcpu> vcpu =
       TRY(KvmVcpu::create(environment, config, vcpu_cpuid(config, offer_, paravirt_)));
   return std::unique_ptr<Vcpu>(std::move(vcpu));
@@ -72,6 +86,9 @@ Result<std::unique_ptr<Vcpu>> KvmAccelerator::create_vcpu(const VcpuConfig& conf
 std::vector<Device*> KvmAccelerator::devices() {
   std::vector<Device*> result;
   for (const auto& device : devices_) result.push_back(device.get());
+  vm_->for_each_vcpu([&](KvmVcpu& vcpu) {
+    for (const auto& device : vcpu.devices()) result.push_back(device.get());
+  });
   return result;
 }
 

@@ -19,6 +19,7 @@
 #include "accel/kvm/kvm_system.h"
 #include "accel/kvm/kvm_vcpu.h"
 #include "accel/kvm/kvm_vm.h"
+#include "event/tape.h"
 #include "event/timer.h"
 
 namespace menura {
@@ -38,9 +39,13 @@ std::string print_kvm_info(const KvmInfo& info);
 
 class KvmAccelerator final : public Accelerator {
  public:
-  // `time` dates the timers of in-kernel chips.
+  // `clocks` date the counts of in-kernel timers.
+  struct Clocks {
+    Tape& tape;
+    TimerQueue& time;
+  };
   static Result<std::unique_ptr<KvmAccelerator>> create(
-      const AcceleratorContext& context, TimerQueue& time, const KvmOptions& options,
+      const AcceleratorContext& context, const Clocks& clocks, const KvmOptions& options,
       std::unique_ptr<KvmIoctl> ioctls = std::make_unique<KvmIoctl>());
   ~KvmAccelerator() override;
 
@@ -59,13 +64,14 @@ class KvmAccelerator final : public Accelerator {
   KvmVm& vm() { return *vm_; }
 
  private:
-  KvmAccelerator(const AcceleratorContext& context, TimerQueue& time,
+  KvmAccelerator(const AcceleratorContext& context, const Clocks& clocks,
                  std::unique_ptr<KvmIoctl> ioctls, KvmSystem system);
   Result<void> start(const KvmOptions& options);
+  void make_devices();
 
   // Configuration
   AcceleratorContext context_;
-  TimerQueue& time_;
+  const Clocks clocks_;
   std::unique_ptr<KvmIoctl> ioctls_;
   KvmSystem system_;
   std::vector<CpuidEntry> offer_;

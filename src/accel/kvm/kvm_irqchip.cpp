@@ -62,7 +62,10 @@ class RouteBuilder {
       entries.push_back(chip_route(gsi, KVM_IRQCHIP_IOAPIC, pin.pin));
     } else if (ioapic_ && pin.pin < IoapicState::kPins) {
       const u64 entry = ioapic_->state().ioredtbl[pin.pin];
-      if (!(entry & IoapicState::kMasked))
+      // Several GSIs may share a pin; its route bears the pin's number, once.
+      const bool known = std::ranges::any_of(
+          entries, [&](const kvm_irq_routing_entry& e) { return e.gsi == pin.pin; });
+      if (!(entry & IoapicState::kMasked) && !known)
         entries.push_back(msi_route(pin.pin, Ioapic::message_of(entry)));
     }
   }

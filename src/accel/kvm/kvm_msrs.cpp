@@ -139,6 +139,10 @@ void KvmMsrs::write(const KvmFd& vcpu, const State& state, const State* before) 
   set(vcpu, std::move(values));
 }
 
+void KvmMsrs::set_one(const KvmFd& vcpu, u32 index, u64 value) {
+  set(vcpu, {{.index = index, .reserved = 0, .data = value}});
+}
+
 std::vector<KvmMsrValue> KvmMsrs::read_others(const KvmFd& vcpu) {
   std::vector<kvm_msr_entry> values;
   for (const u32 index : others_) values.push_back({.index = index, .reserved = 0, .data = 0});

@@ -28,6 +28,8 @@ class KvmMsrs {
   // Those that differ from `before`; all without it.
   void write(const KvmFd& vcpu, const x86::State& state, const x86::State* before);
 
+  void set_one(const KvmFd& vcpu, u32 index, u64 value);
+
   // Registers that KVM saves but x86::State does not name, for complete snapshots.
   std::vector<KvmMsrValue> read_others(const KvmFd& vcpu);
   void write_others(const KvmFd& vcpu, const std::vector<KvmMsrValue>& values);

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "accel/kvm/kvm_chips.h"
 #include "accel/kvm/kvm_cpuid.h"
 #include "base/log.h"
 
@@ -76,6 +77,10 @@ Result<void> KvmVcpu::set_up(const std::vector<kvm_cpuid_entry2>& cpuid) {
       vm.system(), fd_, vm.fd(),
       user_lapic() ? KvmRegisters::Lapic::User : KvmRegisters::Lapic::Kernel);
   TRY(set_up_mce());
+  if (!user_lapic())
+    devices_.push_back(
+        std::make_unique<KvmLapic>(format("lapic{}", config_.index), *this, environment_.time));
+  devices_.push_back(std::make_unique<KvmOtherMsrs>(format("kvm-msrs{}", config_.index), *this));
   x86::State state;
   state.mcg_cap = state_.mcg_cap;
   TRY(registers_->read(state));
@@ -291,14 +296,15 @@ KvmVcpu::Next KvmVcpu::give_failure(std::string text) {
 KvmVcpu::Next KvmVcpu::before_run() {
   __atomic_store_n(&run_->immediate_exit, u8{0}, __ATOMIC_SEQ_CST);
   if (environment_.vm.failed()) return give_failure(environment_.vm.failure());
-  // A device's answer must reach the guest before its registers can be looked at.
   if (completing_) {
-    if (kicked_.load()) __atomic_store_n(&run_->immediate_exit, u8{1}, __ATOMIC_SEQ_CST);
-    return Next::Again;
+    // A device's answer must reach the guest before its registers can be looked at.
+    if (kicked_.load() || init_.load() || sipi_.load() >= 0)
+      __atomic_store_n(&run_->immediate_exit, u8{1}, __ATOMIC_SEQ_CST);
+  } else {
+    if (kicked_.exchange(false)) return give(Exit::Kicked);
+    if (user_lapic() && take_events()) return give(Exit::Halted);
+    if (Result<void> done = flush(); !done) return give_failure(done.error().text);
   }
-  if (kicked_.exchange(false)) return give(Exit::Kicked);
-  if (user_lapic() && take_events()) return give(Exit::Halted);
-  if (Result<void> done = flush(); !done) return give_failure(done.error().text);
   if (nmi_.exchange(false)) (void)fd_.call(KVM_NMI);
   if (smi_.exchange(false) && environment_.vm.system().has(KVM_CAP_X86_SMM))
     (void)fd_.call(KVM_SMI);

@@ -21,6 +21,7 @@
 #include "accel/kvm/kvm_registers.h"
 #include "accel/kvm/kvm_slots.h"
 #include "accel/kvm/kvm_vm.h"
+#include "event/timer.h"
 
 namespace menura {
 
@@ -33,6 +34,7 @@ struct KvmEnvironment {
   KvmCoalesced& coalesced;
   KvmSlots& slots;
   KvmIrqchip* irqchip;  // null in user mode
+  TimerQueue& time;
 };
 
 class KvmVcpu final : public Vcpu {
@@ -59,6 +61,9 @@ class KvmVcpu final : public Vcpu {
 
   // What set() left to be written, now rather than at the next run.
   Result<void> flush();
+  void fail_machine(Error error) { environment_.vm.fail_machine(std::move(error)); }
+  // Its LAPIC (unless in user space) and the MSRs beyond x86::State, for reset and saved state.
+  const std::vector<std::unique_ptr<Device>>& devices() const { return devices_; }
   const VcpuConfig& config() const { return config_; }
   const KvmFd& fd() const { return fd_; }
   KvmMsrs& msrs() { return registers_->msrs(); }
@@ -126,6 +131,7 @@ class KvmVcpu final : public Vcpu {
 
   // State
   std::unique_ptr<KvmRegisters> registers_;
+  std::vector<std::unique_ptr<Device>> devices_;
   x86::State state_;
   bool known_ = false;      // kernel_ is what the kernel holds
   bool unwritten_ = false;  // state_ differs from it
