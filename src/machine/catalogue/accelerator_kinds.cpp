@@ -47,8 +47,8 @@ Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const Accelerato
   options.irqchip = mode_of(properties.kernel_irqchip);
   options.shadow_memory = properties.shadow_memory.bytes;
   options.dirty_ring = properties.dirty_ring;
-  return std::unique_ptr<Accelerator>(
-      TRY(KvmAccelerator::create(context, machine.loop().virtual_time(), options)));
+  return std::unique_ptr<Accelerator>(TRY(
+      KvmAccelerator::create(context, {machine.tape(), machine.loop().virtual_time()}, options)));
 }
 
 struct NoProperties {
