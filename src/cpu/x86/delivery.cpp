@@ -124,7 +124,7 @@ class Entry {
     TRY(bus_.write(bottom, bytes_of(std::span(frame).first(count)),
                    level == 3 ? Privilege::User : Privilege::Supervisor));
     TRY(mark_accessed(bus_, d));
-    if (level < s_.cpl()) set_null_stack(s_, level);
+    if (level < s_.cpl()) s_.seg[Ss] = null_stack_segment(level, level);
     s_.gpr[Rsp] = bottom;
     enter_handler(g, d, level);
     return {};

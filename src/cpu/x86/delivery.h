@@ -7,6 +7,7 @@
 
 #include "cpu/x86/bus.h"
 #include "cpu/x86/fault.h"
+#include "cpu/x86/smm.h"
 #include "cpu/x86/state.h"
 
 namespace menura::x86 {
@@ -15,6 +16,9 @@ enum class Delivery : u8 {
   Done,     // state is at the handler's first instruction
   Shutdown  // triple fault
 };
+
+// Which instruction it is: virtual-8086 mode asks INT n alone for IOPL 3, and INT1 passes the DPL.
+enum class SoftwareInterrupt : u8 { IntN, Int3, Into, Int1 };
 
 // An exception: state.rip is what the handler shall see (of the instruction for faults, behind it
 // for traps). Writes CR2 for page faults and DR6 for debug exceptions given in dr6_bits.
@@ -28,5 +32,11 @@ enum class EventKind : u8 { Fault, External, Software };
 
 // INT n, INT3 and INTO: behind the instruction at `next_rip`. A fault leaves the state as it was.
 OrFault<void> software_interrupt(State& state, CpuBus& bus, u8 vector, u64 next_rip);
+
+// INT n, INT3, INTO and INT1, completed by the handler's first instruction; `next_rip` is pushed.
+// A fault (IOPL in virtual-8086 mode, the gate's DPL, ...) leaves the state as it was, but see
+// task.h for task gates. Double faults are made when the caller delivers that fault.
+OrFault<void> deliver_software(State& state, CpuBus& bus, u8 vector, u64 next_rip,
+                               SoftwareInterrupt kind = SoftwareInterrupt::IntN);
 
 }  // namespace menura::x86

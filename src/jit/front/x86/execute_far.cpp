@@ -123,8 +123,7 @@ OrFault<Checked> check_return(Executor& x, const Frame& f, bool has_stack) {
 
 void set_stack(Executor& x, const Checked& c, const Frame& f) {
   if (c.null_ss) {
-    cpu::set_null_stack(x.s, c.level);
-    x.s.seg[cpu::Ss].selector = static_cast<u16>(f.ss);
+    x.s.seg[cpu::Ss] = cpu::null_stack_segment(static_cast<u16>(f.ss), c.level);
   } else {
     x.s.seg[cpu::Ss] = c.ss.segment(static_cast<u16>(f.ss));
   }
