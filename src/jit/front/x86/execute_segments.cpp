@@ -58,8 +58,7 @@ Outcome load_far_pointer(Executor& x, SegReg seg) {
 // The descriptor of a selector if this CPL and RPL may see it (system types by a mask), else nothing.
 OrFault<bool> visible(Executor& x, u16 selector, u32 system_types, Descriptor& d) {
   if ((selector & ~3u) == 0) return false;
-  OrFault<Descriptor> found =
-      cpu::read_descriptor(x.s, x.bus, selector, cpu::general_protection());
+  OrFault<Descriptor> found = cpu::read_descriptor(x.s, x.bus, selector, cpu::general_protection());
   if (!found) {
     if (found.error().vector == cpu::kGp) return false;
     return found.error();
