@@ -127,7 +127,10 @@ Exit JitVcpu::run() {
 // What others asked of this vCPU since the last time.
 std::optional<Exit> JitVcpu::attend() {
   const u32 asked = block_->poll.exchange(0);
-  if (asked & attention::kMemory) mmu_.refresh_view();
+  if (asked & attention::kMemory) {
+    mmu_.refresh_view();
+    mode_changed();
+  }
   if (asked & attention::kNmi) s_.nmi_pending = true;
   if (asked & attention::kSmi) s_.smi_pending = true;
   if (asked & attention::kInit) {

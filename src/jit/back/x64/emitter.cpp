@@ -36,9 +36,6 @@ class BlockWriter {
     out_.entry = static_cast<u32>(a_.getSize());
     for (const Op& op : b_.ops) emit(op);
     for (Cold& cold : cold_) emit(cold);
-    a_.align(8);
-    a_.L(pc_constant_);
-    a_.dq(b_.key.pc);
     ensure(Xbyak::GetError() == Xbyak::ERR_NONE, "the assembler took all of a block");
     out_.size = static_cast<u32>(a_.getSize());
     return std::move(out_);
@@ -62,21 +59,17 @@ class BlockWriter {
     return c;
   }
 
+  // r10 == pc? Flags must survive: on a mismatch they are those of the block really meant.
   void checked_entry() {
-    const bool live = b_.ops.front().flags_live != 0;
     Label good;
-    if (live) a_.save_flags(l_.saved_flags, a_.t1);
-    a_.cmp(a_.t0, a_.qword[a_.rip + pc_constant_]);
-    if (live) {
-      a_.je(good);
-      a_.restore_flags(l_.saved_flags);
-      a_.jmp(address(routines_.miss), kNear);
-      a_.L(good);
-      a_.restore_flags(l_.saved_flags);
-    } else {
-      a_.jne(address(routines_.miss));
-    }
-    a_.align(8, true);
+    a_.mov(a_.t1, 0 - b_.key.pc);
+    a_.lea(a_.t1, a_.ptr[a_.t1 + a_.t0]);
+    a_.xchg(a_.rcx, a_.t1);
+    a_.jrcxz(good);
+    a_.mov(a_.rcx, a_.t1);
+    a_.jmp(address(routines_.miss), kNear);
+    a_.L(good);
+    a_.mov(a_.rcx, a_.t1);
   }
 
   void emit(const Op& op) {
@@ -129,10 +122,19 @@ class BlockWriter {
     Cold& c = cold(live ? Cold::LeaveLive : Cold::Leave);
     c.pc = op.imm;
     c.info = exit_info(ExitReason::Poll);
-    if (live) a_.save_flags(l_.saved_flags, a_.t0);
-    a_.cmp(a_.field32(l_.poll), 0);
-    a_.jne(c.here, kNear);
-    if (live) a_.restore_flags(l_.saved_flags);
+    if (!live) {
+      a_.cmp(a_.field32(l_.poll), 0);
+      a_.jne(c.here, kNear);
+      return;
+    }
+    // Without touching flags: through the count register.
+    Label quiet;
+    a_.mov(a_.t0, a_.rcx);
+    a_.mov(a_.ecx, a_.field32(l_.poll));
+    a_.jrcxz(quiet);
+    a_.jmp(c.here, kNear);
+    a_.L(quiet);
+    a_.mov(a_.rcx, a_.t0);
   }
 
   // The register that holds a guest register now: its own, or `scratch` after a load.
@@ -259,7 +261,7 @@ class BlockWriter {
   void store_immediate(const Op& op) {
     const i64 value = static_cast<i64>(op.imm);
     if (op.size == 8 && value == static_cast<i32>(value)) {
-      a_.mov(a_.qword[a_.t0 + a_.t1], static_cast<u32>(value));
+      a_.mov(a_.qword[a_.t0 + a_.t1], static_cast<size_t>(value));
       return;
     }
     if (op.size == 4) {
@@ -352,7 +354,7 @@ class BlockWriter {
     switch (c.kind) {
       case Cold::SlowLoad: slow(c, l_.load_table, routines_.slow_load); break;
       case Cold::SlowStore: slow(c, l_.store_table, routines_.slow_store); break;
-      case Cold::LeaveLive: a_.restore_flags(l_.saved_flags); [[fallthrough]];
+      case Cold::LeaveLive: a_.mov(a_.rcx, a_.t0); [[fallthrough]];
       case Cold::Leave: leave(c.pc, c.info); break;
       case Cold::Far: far_jump(c.pc); break;
       case Cold::Link: {
@@ -382,7 +384,6 @@ class BlockWriter {
   const u32 first_link_;
   Compiled out_;
   std::deque<Cold> cold_;
-  Label pc_constant_;
 };
 
 }  // namespace
