@@ -104,6 +104,9 @@ class KvmTestMachine {
                           std::unique_ptr<KvmIoctl> ioctls = std::make_unique<KvmIoctl>());
   ~KvmTestMachine();
 
+  Region& ram_region() { return ram_region_; }
+  Region& device_region() { return device_region_; }
+  Region& port_region() { return port_region_; }
   // The accelerator, whose creation must have worked.
   KvmAccelerator& accel() { return *accel_; }
   bool ok() const { return accel_ != nullptr; }
