@@ -1,0 +1,391 @@
+#include "control/options/handlers.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "base/trace.h"
+#include "control/options/chardev_forms.h"
+
+namespace menura {
+
+namespace {
+
+// Reads key=value text into a struct of the configuration; later options override earlier ones.
+template <class Struct>
+Result<void> read_into(Struct& target, std::string_view text, std::string_view implied_key,
+                       std::string_view what) {
+  const Value given = TRY(parse_keyval(text, implied_key));
+  return read_properties(target, given, what);
+}
+
+// A choice and its own options: "socket,id=s0,path=/tmp/s".
+Result<NamedOptions> named_options(std::string_view text, std::string_view name_key) {
+  NamedOptions named;
+  named.options = TRY(text.starts_with('{') ? parse_json(text) : parse_keyval(text, name_key));
+  if (!named.options.as<Value::Object>())
+    return fail(Errc::InvalidArgument, "expected an object, not {}", named.options.kind_name());
+  const auto take = [&](std::string_view key, std::string& into) -> Result<void> {
+    const Value* value = named.options.find(key);
+    if (!value) return {};
+    const std::string* word = value->as<std::string>();
+    if (!word)
+      return fail(Errc::InvalidArgument, "'{}' is {}, not a string", key, value->kind_name());
+    into = *word;
+    named.options.erase(key);
+    return {};
+  };
+  TRY(take(name_key, named.name));
+  TRY(take("id", named.id));
+  if (named.name.empty()) return fail(Errc::InvalidArgument, "'{}' must be given", name_key);
+  return named;
+}
+
+Result<void> no_value_missing(std::string_view argument, std::string_view what) {
+  if (argument.empty()) return fail(Errc::InvalidArgument, "expected {}, not an empty text", what);
+  return {};
+}
+
+}  // namespace
+
+Result<void> set_machine(CommandLine& line, OptionArgument argument) {
+  MachineOptions& machine = line.options.machine.machine;
+  TRY(read_into(machine, argument, "type", "machine options"));
+  TRY(line.catalogue.find_machine(machine.type));
+  if (!machine.memory_backend.empty())
+    return fail(Errc::Unsupported, "memory-backend: there are no memory objects yet");
+  return {};
+}
+
+Result<void> add_accelerator(CommandLine& line, OptionArgument argument) {
+  line.options.machine.accelerators.push_back(TRY(named_options(argument, "accel")));
+  return {};
+}
+
+Result<void> enable_kvm(CommandLine& line, OptionArgument) { return add_accelerator(line, "kvm"); }
+
+Result<void> set_cpu(CommandLine& line, OptionArgument argument) {
+  constexpr std::string_view kModels[] = {"host", "max"};
+  if (std::ranges::find(kModels, argument) == std::end(kModels))
+    return fail(Errc::Unsupported,
+                "expected host or max (all that the accelerator offers), not '{}'{}", argument,
+                suggestion(argument, kModels));
+  line.options.machine.cpu = argument;
+  return {};
+}
+
+Result<void> set_smp(CommandLine& line, OptionArgument argument) {
+  return read_into(line.options.machine.smp, argument, "cpus", "CPU topology");
+}
+
+Result<void> set_memory(CommandLine& line, OptionArgument argument) {
+  Value given = TRY(parse_keyval(argument, "size"));
+  if (Value* size = given.find("size"))
+    if (const std::string* text = size->as<std::string>())
+      if (!text->empty() && std::ranges::all_of(*text, [](char c) { return c >= '0' && c <= '9'; }))
+        *size = *text + "M";
+  return read_properties(line.options.machine.memory, given, "memory options");
+}
+
+Result<void> set_memory_path(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a path"));
+  line.options.machine.memory.path = argument;
+  return {};
+}
+
+Result<void> set_preallocation(CommandLine& line, OptionArgument) {
+  line.options.machine.memory.preallocate = true;
+  return {};
+}
+
+Result<void> set_bios(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a file"));
+  line.options.machine.firmware.bios = argument;
+  return {};
+}
+
+Result<void> set_boot(CommandLine& line, OptionArgument argument) {
+  BootOptions& boot = line.options.machine.boot;
+  TRY(read_into(boot, argument, "order", "boot options"));
+  for (const std::string& order : {boot.order, boot.once})
+    for (const char letter : order)
+      if (std::string_view("abcdn").find(letter) == std::string_view::npos)
+        return fail(Errc::InvalidArgument,
+                    "expected letters among a b (floppies), c (disk), d (CD) and n (network), not "
+                    "'{}'",
+                    order);
+  return {};
+}
+
+Result<void> set_rtc(CommandLine& line, OptionArgument argument) {
+  return read_into(line.options.machine.rtc, argument, "base", "clock options");
+}
+
+Result<void> set_name(CommandLine& line, OptionArgument argument) {
+  struct NameOptions {
+    std::string guest;
+    bool debug_threads = true;
+    void describe(PropertyVisitor& p) {
+      p.field("guest", guest, "the guest's name");
+      p.field("debug-threads", debug_threads, "name the threads (they always are)");
+    }
+  } name;
+  TRY(read_into(name, argument, "guest", "name options"));
+  line.options.machine.name = name.guest;
+  return {};
+}
+
+Result<void> set_uuid(CommandLine& line, OptionArgument argument) {
+  const Error malformed =
+      fail(Errc::InvalidArgument,
+           "expected 32 hexadecimal digits in groups of 8-4-4-4-12, not '{}'", argument);
+  std::string digits;
+  for (size_t i = 0; i < argument.size(); i++) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash != (argument[i] == '-')) return malformed;
+    if (!dash) digits += argument[i];
+  }
+  if (digits.size() != 32) return malformed;
+  for (size_t i = 0; i < 16; i++) {
+    const Result<u64> byte = parse_u64("0x" + digits.substr(2 * i, 2));
+    if (!byte) return malformed;
+    line.options.machine.uuid[i] = static_cast<u8>(*byte);
+  }
+  return {};
+}
+
+Result<void> add_drive(CommandLine& line, OptionArgument argument) {
+  DriveOptions drive;
+  TRY(read_into(drive, argument, {}, "drive options"));
+  line.options.machine.drives.push_back(std::move(drive));
+  return {};
+}
+
+Result<void> add_disk_at(CommandLine& line, u32 index, OptionArgument file) {
+  TRY(no_value_missing(file, "a file"));
+  line.options.machine.drives.push_back({.file = std::string(file), .index = index});
+  return {};
+}
+
+Result<void> add_cdrom(CommandLine& line, OptionArgument file) {
+  TRY(no_value_missing(file, "a file"));
+  line.options.machine.drives.push_back(
+      {.file = std::string(file), .media = DriveOptions::Media::Cdrom, .index = 2});
+  return {};
+}
+
+Result<void> add_device(CommandLine& line, OptionArgument argument) {
+  NamedOptions device = TRY(named_options(argument, "driver"));
+  // -device help is the table's business, -device DRIVER,help is not.
+  if (device.options.find("help") || device.options.find("?")) {
+    line.options.answer = TRY(device_properties_help(line.catalogue, device.name));
+    return {};
+  }
+  TRY(line.catalogue.find_device(device.name));
+  line.options.machine.devices.push_back(std::move(device));
+  return {};
+}
+
+Result<void> add_global(CommandLine& line, OptionArgument argument) {
+  std::string driver, property, value;
+  const size_t equals = argument.find('=');
+  const size_t dot = argument.substr(0, equals).find('.');
+  if (dot != std::string_view::npos && equals != std::string_view::npos) {
+    driver = argument.substr(0, dot);
+    property = argument.substr(dot + 1, equals - dot - 1);
+    value = argument.substr(equals + 1);
+  } else {
+    struct GlobalOptions {
+      std::string &driver, &property, &value;
+      void describe(PropertyVisitor& p) {
+        p.required("driver", driver);
+        p.required("property", property);
+        p.required("value", value);
+      }
+    } global{driver, property, value};
+    TRY(read_into(global, argument, {}, "DRIVER.PROPERTY=VALUE"));
+  }
+  NamedOptions named{.name = driver, .id = {}, .options = Value::object()};
+  named.options.set(property, value);
+  line.options.machine.globals.push_back(std::move(named));
+  return {};
+}
+
+Result<void> set_no_defaults(CommandLine& line, OptionArgument) {
+  line.options.machine.no_defaults = true;
+  return {};
+}
+
+Result<void> accept_switch(CommandLine&, OptionArgument) { return {}; }
+
+Result<void> add_chardev(CommandLine& line, OptionArgument argument) {
+  NamedOptions chardev = TRY(named_options(argument, "backend"));
+  if (chardev.options.find("help")) {
+    line.options.answer = TRY(chardev_properties_help(chardev.name));
+    return {};
+  }
+  line.options.machine.chardevs.push_back(std::move(chardev));
+  return {};
+}
+
+Result<std::string> chardev_of_form(CommandLine& line, OptionArgument text,
+                                    std::string_view label) {
+  ChardevForm form = TRY(parse_chardev_form(text, label));
+  if (form.kind == ChardevForm::Kind::New)
+    line.options.machine.chardevs.push_back(std::move(form.chardev));
+  if (form.with_monitor) {
+    line.monitor_given = true;
+    line.options.monitors.push_back({.chardev = form.id});
+  }
+  return form.id;
+}
+
+Result<void> add_serial(CommandLine& line, OptionArgument argument) {
+  TRY(parse_chardev_form(argument, "serial"));
+  line.serial_forms.emplace_back(argument);
+  return {};
+}
+
+Result<void> set_debugcon(CommandLine& line, OptionArgument argument) {
+  line.options.machine.debugcon = TRY(chardev_of_form(line, argument, "debugcon"));
+  return {};
+}
+
+namespace {
+
+Result<void> add_monitor_form(CommandLine& line, OptionArgument form, MonitorOptions monitor) {
+  line.monitor_given = true;
+  const std::string label = format("compat_monitor{}", line.options.monitors.size());
+  monitor.chardev = TRY(chardev_of_form(line, form, label));
+  if (!monitor.chardev.empty()) line.options.monitors.push_back(std::move(monitor));
+  return {};
+}
+
+}  // namespace
+
+Result<void> add_monitor(CommandLine& line, OptionArgument argument) {
+  return add_monitor_form(line, argument, {});
+}
+Result<void> add_qmp(CommandLine& line, OptionArgument argument) {
+  return add_monitor_form(line, argument, {.mode = MonitorOptions::Mode::Control});
+}
+Result<void> add_qmp_pretty(CommandLine& line, OptionArgument argument) {
+  return add_monitor_form(line, argument, {.mode = MonitorOptions::Mode::Control, .pretty = true});
+}
+
+Result<void> add_mon(CommandLine& line, OptionArgument argument) {
+  MonitorOptions monitor;
+  TRY(read_into(monitor, argument, "chardev", "monitor options"));
+  line.monitor_given = true;
+  line.options.monitors.push_back(std::move(monitor));
+  return {};
+}
+
+Result<void> set_nographic(CommandLine& line, OptionArgument) {
+  line.nographic = true;
+  return {};
+}
+
+Result<void> set_display(CommandLine& line, OptionArgument argument) {
+  if (argument != "none")
+    return fail(Errc::Unsupported, "expected none, the only display there is, not '{}'", argument);
+  line.display_none = true;
+  return {};
+}
+
+Result<void> accept_none_of(Absent what, OptionArgument argument) {
+  constexpr std::string_view kNames[] = {"graphics card", "network card", "parallel port", "sound"};
+  if (argument == "none") return {};
+  return fail(Errc::Unsupported, "expected none, because there is no {}, not '{}'",
+              kNames[static_cast<size_t>(what)], argument);
+}
+
+Result<void> set_paused(CommandLine& line, OptionArgument) {
+  line.options.machine.start_paused = true;
+  return {};
+}
+Result<void> set_no_reboot(CommandLine& line, OptionArgument) {
+  line.options.machine.no_reboot = true;
+  return {};
+}
+Result<void> set_no_shutdown(CommandLine& line, OptionArgument) {
+  line.options.machine.no_shutdown = true;
+  return {};
+}
+Result<void> set_daemonize(CommandLine& line, OptionArgument) {
+  line.options.daemonize = true;
+  return {};
+}
+
+Result<void> set_pidfile(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a file"));
+  line.options.pidfile = argument;
+  return {};
+}
+
+Result<void> set_log_items(CommandLine& line, OptionArgument argument) {
+  constexpr std::string_view kItems[] = {"guest_errors", "trace:PATTERN"};
+  for (const std::string_view item : split(argument, ',')) {
+    if (item == "guest_errors")
+      line.options.guest_errors = true;
+    else if (item.starts_with("trace:"))
+      TRY(add_trace(line, item.substr(6)));
+    else
+      return fail(Errc::InvalidArgument, "expected {}, not '{}'{}", join(kItems, " or "), item,
+                  suggestion(item, kItems));
+  }
+  return {};
+}
+
+Result<void> set_log_file(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a file"));
+  line.options.log_file = argument;
+  return {};
+}
+
+Result<void> add_trace(CommandLine& line, OptionArgument argument) {
+  struct TraceOptions {
+    std::string pattern;
+    void describe(PropertyVisitor& p) { p.required("enable", pattern, "names, with * and ?"); }
+  } trace;
+  TRY(read_into(trace, argument, "enable", "trace options"));
+  std::vector<std::string_view> names;
+  for (const TraceEvent* event : trace_events()) names.push_back(event->name);
+  if (std::ranges::none_of(names, [&](auto name) { return glob_match(trace.pattern, name); }))
+    return fail(Errc::NotFound, "no trace event matches '{}'{}", trace.pattern,
+                suggestion(trace.pattern, names));
+  line.options.traces.push_back(trace.pattern);
+  return {};
+}
+
+Result<void> set_messages(CommandLine& line, OptionArgument argument) {
+  struct MessageOptions {
+    bool& timestamp;
+    void describe(PropertyVisitor& p) { p.field("timestamp", timestamp, "begin with the time"); }
+  } messages{line.options.message_timestamps};
+  return read_into(messages, argument, {}, "message options");
+}
+
+Result<void> set_qtest(CommandLine& line, OptionArgument argument) {
+  line.options.qtest_chardev = TRY(chardev_of_form(line, argument, "qtest"));
+  return {};
+}
+
+Result<void> set_qtest_log(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a file, or none"));
+  line.options.qtest_log = argument == "none" ? std::string_view() : argument;
+  return {};
+}
+
+Result<void> show_help(CommandLine& line, OptionArgument) {
+  line.options.answer = options_help();
+  return {};
+}
+
+Result<void> show_version(CommandLine& line, OptionArgument) {
+  line.options.answer = version_line() +
+                        "\nThis is menura, a program of its own: it speaks the command line and "
+                        "monitor protocol of that QEMU.\n";
+  return {};
+}
+
+}  // namespace menura

@@ -1,0 +1,91 @@
+#include "control/options/option_table.h"
+
+#include "control/options/chardev_forms.h"
+#include "control/options/handlers.h"
+
+namespace menura {
+
+namespace {
+
+template <class Struct>
+std::string properties_help(const CommandLine&) {
+  return print_properties(list_properties(Struct{}));
+}
+
+constexpr Option kOptions[] = {
+    // The machine
+    {"machine", "[type=]TYPE[,property=value...]", "choose the machine", set_machine, machine_help},
+    {"M", "[type=]TYPE[,property=value...]", "the same as -machine", set_machine, machine_help},
+    {"accel", "[accel=]NAME[,property=value...]",
+     "what runs the guest; given several times, the first that works", add_accelerator, accel_help},
+    {"enable-kvm", "", "the same as -accel kvm", enable_kvm},
+    {"cpu", "MODEL", "choose the CPU model", set_cpu, cpu_help},
+    {"smp", "[cpus=]N[,property=value...]", "number and arrangement of the CPUs", set_smp,
+     properties_help<SmpOptions>},
+    {"m", "[size=]SIZE", "amount of RAM; a bare number is MiB", set_memory,
+     properties_help<MemoryOptions>},
+    {"mem-path", "PATH", "a file, or a folder for files, that holds the RAM", set_memory_path},
+    {"mem-prealloc", "", "have all RAM in memory from the start", set_preallocation},
+    {"bios", "FILE", "the firmware: a path, or a name in the firmware folders", set_bios},
+    {"boot", "[order=]LETTERS[,property=value...]", "what the firmware boots from", set_boot,
+     properties_help<BootOptions>},
+    {"rtc", "[base=]utc|localtime|DATE[,property=value...]", "date and drive of the clock chip",
+     set_rtc, properties_help<RtcOptions>},
+    {"name", "[guest=]NAME[,debug-threads=on]", "the guest's name", set_name},
+    {"uuid", "UUID", "the machine's UUID", set_uuid},
+    // Disks
+    {"drive", "file=FILE[,property=value...]", "a disk or CD", add_drive,
+     properties_help<DriveOptions>},
+    {"hda", "FILE", "first disk (also -hdb, -hdc and -hdd; a lone FILE is -hda)", add_disk<0>},
+    {"hdb", "FILE", "second disk", add_disk<1>},
+    {"hdc", "FILE", "third disk", add_disk<2>},
+    {"hdd", "FILE", "fourth disk", add_disk<3>},
+    {"cdrom", "FILE", "CD image, in the place of the third disk", add_cdrom},
+    // Devices
+    {"device", "DRIVER[,property=value...] or JSON", "plug in a device", add_device, device_help},
+    {"global", "DRIVER.PROPERTY=VALUE", "another default for a property of all such devices",
+     add_global},
+    {"nodefaults", "", "no devices but those asked for", set_no_defaults},
+    {"no-user-config", "", "read no configuration files (there are none)", accept_switch},
+    // Character devices and monitors
+    {"chardev", "KIND,id=ID[,property=value...]", "a character device", add_chardev, chardev_help},
+    {"serial", "FORM", "where the next serial port goes; see -serial help", add_serial, forms_help},
+    {"debugcon", "FORM", "where the firmware's debug port 402h goes", set_debugcon, forms_help},
+    {"monitor", "FORM", "a monitor for people (HMP)", add_monitor, forms_help},
+    {"qmp", "FORM", "a monitor for programs (QMP)", add_qmp, forms_help},
+    {"qmp-pretty", "FORM", "the same, its JSON indented", add_qmp_pretty, forms_help},
+    {"mon", "[chardev=]ID[,mode=readline|control]", "a monitor on a character device", add_mon,
+     properties_help<MonitorOptions>},
+    {"nographic", "", "no display: the first serial port and the monitor share the terminal",
+     set_nographic},
+    {"display", "none", "the kind of display", set_display, display_help},
+    {"vga", "none", "the graphics card", accept_none<Absent::Vga>},
+    {"net", "none", "the network", accept_none<Absent::Net>},
+    {"nic", "none", "the network", accept_none<Absent::Net>},
+    {"parallel", "none", "the parallel port", accept_none<Absent::Parallel>},
+    {"audio", "none", "sound", accept_none<Absent::Audio>},
+    // Running
+    {"S", "", "do not start the CPUs: a monitor's cont does", set_paused},
+    {"no-reboot", "", "end instead of rebooting", set_no_reboot},
+    {"no-shutdown", "", "stop the machine instead of ending when the guest powers off",
+     set_no_shutdown},
+    {"daemonize", "", "go on in the background once everything is set up", set_daemonize},
+    {"pidfile", "FILE", "write the process's number there", set_pidfile},
+    {"d", "ITEM[,ITEM...]", "log these; see -d help", set_log_items, log_help},
+    {"D", "FILE", "log there instead of on stderr", set_log_file},
+    {"trace", "[enable=]PATTERN", "trace the events that match; see -trace help", add_trace,
+     trace_help},
+    {"msg", "timestamp=on|off", "begin messages with the time", set_messages},
+    {"qtest", "FORM", "drive the devices by the qtest protocol", set_qtest, forms_help},
+    {"qtest-log", "FILE|none", "a transcript of the qtest protocol", set_qtest_log},
+    // Information
+    {"help", "", "this list", show_help},
+    {"h", "", "this list", show_help},
+    {"version", "", "the version", show_version},
+};
+
+}  // namespace
+
+std::span<const Option> option_table() { return kOptions; }
+
+}  // namespace menura
