@@ -104,7 +104,7 @@ class BootTest : public testing::TestWithParam<Way> {
 
 TEST_P(BootTest, SeaBiosBootsADisk) {
   const std::string image = folder / "disk.img";
-  std::filesystem::copy_file(MENURA_BOOT_SECTOR, image);
+  std::filesystem::copy_file(MENURA_BOOT_FOLDER "/hello.bin", image);
   std::filesystem::resize_file(image, 1 << 20);
   MachineConfig c = config();
   c.drives.push_back({.file = image});
@@ -114,7 +114,7 @@ TEST_P(BootTest, SeaBiosBootsADisk) {
 TEST_P(BootTest, SeaBiosBootsACd) {
   if (std::system("command -v xorriso >/dev/null") != 0) GTEST_SKIP() << "SKIPPED: no xorriso";
   std::filesystem::create_directory(folder.path / "cd");
-  std::filesystem::copy_file(MENURA_BOOT_SECTOR, folder.path / "cd" / "boot.bin");
+  std::filesystem::copy_file(MENURA_BOOT_FOLDER "/hello.bin", folder.path / "cd" / "boot.bin");
   const std::string command = "cd " + folder.path.string() +
                               " && xorriso -as mkisofs -quiet -o cd.iso -b boot.bin -no-emul-boot "
                               "-boot-load-size 4 cd >xorriso.log 2>&1";
@@ -123,6 +123,18 @@ TEST_P(BootTest, SeaBiosBootsACd) {
   c.drives.push_back({.file = folder / "cd.iso", .media = DriveOptions::Media::Cdrom});
   c.boot.order = "d";
   expect_proof(run(std::move(c), folder, kSeconds), false);
+}
+
+// The boot protocol's promises, checked by a kernel of our own (kernel.S).
+TEST_P(BootTest, AKernelStartsWithoutFirmware) {
+  std::ofstream(folder / "initrd") << "(the initrd) ";
+  MachineConfig c = config();
+  c.firmware.kernel = MENURA_BOOT_FOLDER "/kernel.bin";
+  c.firmware.initrd = folder / "initrd";
+  c.firmware.append = "(the command line) ";
+  const Outcome outcome = run(std::move(c), folder, kSeconds);
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(outcome.serial, "(the command line) (the initrd) RSD PTR ");
 }
 
 INSTANTIATE_TEST_SUITE_P(Kvm, BootTest,

@@ -119,6 +119,12 @@ TEST(MachineTest, ErrorsSayWhatIsWrongAndWhatIsNear) {
   config.rtc.base = "2026-02-30";
   EXPECT_NE(error_of(config).find("-rtc base"), std::string::npos);
   config = with_accelerator("qtest");
+  config.firmware.kernel = "/etc/hostname";
+  EXPECT_NE(error_of(config).find("no Linux kernel but"), std::string::npos);
+  config.firmware.kernel.clear();
+  config.firmware.append = "quiet";
+  EXPECT_EQ(error_of(config), "-initrd and -append need a -kernel");
+  config = with_accelerator("qtest");
   config.smp.cpus = 300;
   EXPECT_NE(error_of(config).find("255 CPUs"), std::string::npos);
 }

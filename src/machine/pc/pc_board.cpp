@@ -240,11 +240,24 @@ Result<void> PcBoard::build_user_devices() {
 }
 
 Result<void> PcBoard::build_firmware() {
-  return describe_to_firmware({.machine = machine_,
-                               .memory = memory_,
-                               .fw_cfg = *fw_cfg_,
-                               .rtc = *rtc_,
-                               .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off});
+  const PcFirmwareContext context{.machine = machine_,
+                                  .memory = memory_,
+                                  .fw_cfg = *fw_cfg_,
+                                  .rtc = *rtc_,
+                                  .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off};
+  TRY(describe_to_firmware(context));
+  const FirmwareOptions& options = machine_.config().firmware;
+  if (options.kernel.empty()) {
+    if (!options.initrd.empty() || !options.append.empty())
+      return fail(Errc::InvalidArgument, "-initrd and -append need a -kernel");
+    return {};
+  }
+  linux_boot_ = &adopt(TRY(PcLinuxBoot::load({.machine = machine_,
+                                              .memory = memory_,
+                                              .host_bridge = *i440fx_,
+                                              .acpi = pc_acpi_config(context),
+                                              .smbios = pc_smbios_config(context)})));
+  return {};
 }
 
 void PcBoard::on_sleep(SleepState state) {
@@ -278,6 +291,7 @@ void PcBoard::connect_cpu(unsigned index, CpuInterrupts& cpu) {
 
 void PcBoard::reset_cpu(unsigned index, x86::State& state) {
   state.reset(x86::State::ResetCause::PowerOn, cpu_signature_, index == 0);
+  if (linux_boot_ && index == 0) linux_boot_->set_entry(state);
 }
 
 Result<std::string> PcBoard::describe_chip(std::string_view chip) {

@@ -22,6 +22,7 @@
 #include "machine/drives.h"
 #include "machine/machine.h"
 #include "machine/pc/pc_interrupts.h"
+#include "machine/pc/pc_linux_boot.h"
 #include "machine/pc/pc_memory.h"
 
 namespace menura {
@@ -78,6 +79,7 @@ class PcBoard final : public Board {
   Pit* pit_ = nullptr;
   Rtc* rtc_ = nullptr;
   FwCfg* fw_cfg_ = nullptr;
+  PcLinuxBoot* linux_boot_ = nullptr;  // with -kernel
   bool port92_a20_ = true;
   bool keyboard_a20_ = true;
   u32 cpu_signature_ = 0;  // CPUID.1:EAX
