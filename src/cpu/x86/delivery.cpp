@@ -6,250 +6,238 @@
 #include "base/bits.h"
 #include "cpu/x86/paging.h"
 #include "cpu/x86/segments.h"
+#include "cpu/x86/stack.h"
+#include "cpu/x86/task.h"
 
 namespace menura::x86 {
 
 namespace {
 
-constexpr u32 kExternal = 1, kFromIdt = 2;
+// Low bits of error codes: SDM vol. 3 §6.13.
+constexpr u32 kExt = 1, kIdt = 2;
+constexpr u64 kDr7Gd = u64{1} << 13;
+constexpr u64 kDr6Breakpoints = 0xf;
+
+struct Event {
+  u8 vector = 0;
+  bool software = false;     // INT n, INT3, INTO: EXT is 0 and the gate's DPL counts
+  bool checks_dpl = false;   // all of these but INT1
+  bool restartable = false;  // a fault: RF is set in the pushed flags
+  std::optional<u32> error_code;
+  u64 rip = 0;  // pushed
+};
 
 // One attempt to enter a handler.
 class Entry {
  public:
-  Entry(State& state, CpuBus& bus, u8 vector, EventKind kind, std::optional<u32> error)
-      : s_(state), bus_(bus), vector_(vector), kind_(kind), error_(error) {}
+  Entry(State& state, CpuBus& bus, const Event& event)
+      : s_(state), bus_(bus), e_(event), ext_(event.software ? 0 : kExt) {}
 
   OrFault<void> enter() {
-    if (real_mode(s_)) return enter_real();
+    if (real_mode(s_)) return enter_by_ivt(s_.idtr.base, s_.idtr.limit);
+    TRY(read_gate());
+    if (gate_.type() == kTaskGate) return enter_task();
+    TRY(read_code());
     return s_.long_mode_active() ? enter_long() : enter_legacy();
   }
 
- private:
-  u32 external() const { return kind_ == EventKind::Software ? 0 : kExternal; }
-  Fault idt_fault() const { return general_protection(vector_ * 8u + kFromIdt + external()); }
-
-  u64 pushed_flags() const {
-    // RF lets a restarted instruction pass its own breakpoint.
-    u64 flags = s_.rflags | 2;
-    if (kind_ == EventKind::Fault && vector_ != kDb) flags |= kRf;
-    return flags;
-  }
-
-  OrFault<void> enter_real() {
-    const u64 at = vector_ * 4u;
-    if (at + 3 > s_.idtr.limit) return general_protection();
-    const u64 target = TRY(bus_.load(s_.idtr.base + at, 4, Privilege::Supervisor));
-    const u16 words[3] = {static_cast<u16>(s_.rip), s_.seg[Cs].selector,
-                          static_cast<u16>(s_.rflags)};
-    const u64 sp = (s_.gpr[Rsp] - 6) & 0xffff;
-    const u64 linear = TRY(segment_linear(s_, Ss, sp, 6, PageAccess::Write));
-    TRY(bus_.write(linear, bytes_of(words), Privilege::Supervisor));
-    s_.gpr[Rsp] = (s_.gpr[Rsp] & ~u64{0xffff}) | sp;
-    s_.rflags &= ~static_cast<u64>(kIf | kTf | kAc | kRf);
+  // Through an interrupt vector table: in real mode, and in virtual-8086 mode as VME allows.
+  OrFault<void> enter_by_ivt(u64 table, u64 limit) {
+    const u64 at = e_.vector * 4u;
+    if (at + 3 > limit) return general_protection(idt_code());
+    const u64 target = TRY(bus_.load(table + at, 4, Privilege::Current));
+    StackCursor stack(s_, bus_);
+    TRY(stack.push(ivt_flags(), 2));
+    TRY(stack.push(s_.seg[Cs].selector, 2));
+    TRY(stack.push(e_.rip, 2));
+    stack.commit(s_);
+    const bool virtual_if = v86_mode(s_) && iopl(s_) < 3;
+    s_.rflags &= ~static_cast<u64>(kTf | (virtual_if ? kVif : kIf));
+    if (!v86_mode(s_)) s_.rflags &= ~static_cast<u64>(kAc | kRf);
     load_real_segment(s_, Cs, static_cast<u16>(target >> 16));
     s_.rip = target & 0xffff;
     return {};
   }
 
-  struct Gate {
-    u16 selector;
-    u64 offset;
-    u8 type;
-    u8 ist;
-    bool wide;  // 32- or 64-bit
-  };
+ private:
+  u32 idt_code() const { return e_.vector * 8u | kIdt | ext_; }
+  u32 selector_error(u16 selector) const { return selector_code(selector) | ext_; }
 
-  OrFault<Gate> read_gate() {
-    const unsigned size = s_.long_mode_active() ? 16 : 8;
-    const u64 at = vector_ * size;
-    if (at + size - 1 > s_.idtr.limit) return idt_fault();
-    const u64 low = TRY(bus_.load(s_.idtr.base + at, 8, Privilege::Supervisor));
-    u64 high = 0;
-    if (size == 16) high = TRY(bus_.load(s_.idtr.base + at + 8, 8, Privilege::Supervisor));
-    Gate g{.selector = static_cast<u16>(low >> 16),
-           .offset = (low & 0xffff) | (low >> 48) << 16 | high << 32,
-           .type = static_cast<u8>(low >> 40 & 31),
-           .ist = static_cast<u8>(low >> 32 & 7),
-           .wide = (low >> 43 & 1) != 0};
+  u64 pushed_flags() const { return s_.rflags | (e_.restartable ? u64{kRf} : 0); }
+
+  // VME shows VIF in the place of IF, and IOPL 3, to a task with less.
+  u64 ivt_flags() const {
+    if (!v86_mode(s_) || iopl(s_) == 3) return s_.rflags;
+    const u64 flags = s_.rflags | kIopl;
+    return s_.rflags & kVif ? flags | kIf : flags & ~u64{kIf};
+  }
+
+  OrFault<void> read_gate() {
     const bool long_mode = s_.long_mode_active();
-    const bool interrupt_or_trap =
-        g.type == 14 || g.type == 15 || (!long_mode && (g.type == 6 || g.type == 7));
-    // A task gate (5) would need hardware task switching, which is not implemented.
-    if (!interrupt_or_trap) return idt_fault();
-    if (kind_ == EventKind::Software && (low >> 45 & 3) < s_.cpl())
-      return general_protection(vector_ * 8u + kFromIdt);
-    if (!(low >> 47 & 1)) return not_present(vector_ * 8u + kFromIdt + external());
-    if (!g.wide) g.offset &= 0xffff;
-    return g;
+    const unsigned size = long_mode ? 16 : 8;
+    const u64 at = e_.vector * size;
+    if (at + size - 1 > s_.idtr.limit) return general_protection(idt_code());
+    gate_.low = TRY(bus_.load(s_.idtr.base + at, 8, Privilege::Supervisor));
+    if (long_mode)
+      gate_.high = TRY(bus_.load(s_.idtr.base + at + 8, 8, Privilege::Supervisor)) & 0xffff'ffff;
+    if (!known_gate(long_mode)) return general_protection(idt_code());
+    if (e_.checks_dpl && gate_.dpl() < s_.cpl()) return general_protection(idt_code());
+    if (!gate_.present()) return not_present(idt_code());
+    return {};
   }
 
-  OrFault<Descriptor> read_code(const Gate& g) {
-    const u32 code = (g.selector & ~3u) + external();
-    if ((g.selector & ~3u) == 0) return general_protection(external());
-    Descriptor d = TRY(read_descriptor(s_, bus_, g.selector, general_protection(code)));
-    if (!d.code() || d.dpl() > s_.cpl()) return general_protection(code);
-    if (s_.long_mode_active() && (!d.long_mode() || (d.attributes() & 0x4000)))
-      return general_protection(code);
-    if (!d.present()) return not_present(code);
-    return d;
+  bool known_gate(bool long_mode) const {
+    if (gate_.code_or_data()) return false;
+    switch (gate_.type()) {
+      case kInterruptGate:
+      case kTrapGate: return true;
+      case kTaskGate:
+      case kInterruptGate16:
+      case kTrapGate16: return !long_mode;
+      default: return false;
+    }
   }
 
-  u8 new_level(const Descriptor& d) const { return d.conforming() ? s_.cpl() : d.dpl(); }
+  OrFault<void> enter_task() {
+    return switch_task(s_, bus_,
+                       {.selector = gate_.target(),
+                        .kind = TaskSwitch::Event,
+                        .saved_rip = e_.rip,
+                        .external = ext_ != 0,
+                        .error_code = e_.error_code});
+  }
 
-  void enter_handler(const Gate& g, Descriptor& d, u8 level) {
+  OrFault<void> read_code() {
+    const u16 selector = gate_.target();
+    if (null_selector(selector)) return general_protection(ext_);
+    const Fault bad = general_protection(selector_error(selector));
+    code_ = TRY(read_descriptor(s_, bus_, selector, bad));
+    if (!code_.code() || code_.dpl() > s_.cpl()) return bad;
+    if (s_.long_mode_active() && (!code_.long_mode() || code_.db())) return bad;
+    if (v86_mode(s_) && (code_.conforming() || code_.dpl() != 0)) return bad;
+    if (!code_.present()) return not_present(selector_error(selector));
+    level_ = code_.conforming() ? s_.cpl() : code_.dpl();
+    return {};
+  }
+
+  // What interrupt and trap gates do in common, behind the stack.
+  void enter_handler(u64 offset) {
     s_.rflags &= ~static_cast<u64>(kTf | kNt | kRf | kVm);
-    if (!(g.type & 1)) s_.rflags &= ~static_cast<u64>(kIf);
-    set_code_segment(s_, d, g.selector, level);
-    s_.rip = g.offset;
+    const bool interrupt_gate = !(gate_.type() & 1);
+    if (interrupt_gate) s_.rflags &= ~u64{kIf};
+    set_code_segment(s_, code_, gate_.target(), level_);
+    s_.rip = offset;
   }
 
   OrFault<void> enter_long() {
-    const Gate g = TRY(read_gate());
-    Descriptor d = TRY(read_code(g));
-    const u8 level = new_level(d);
-    u64 stack = s_.gpr[Rsp];
-    if (g.ist)
-      stack = TRY(tss_stack64(28 + 8 * g.ist));
-    else if (level < s_.cpl())
-      stack = TRY(tss_stack64(4 + 8 * level));
-    stack &= ~u64{15};
-    std::array<u64, 6> frame{};
-    unsigned count = 0;
-    if (error_) frame[count++] = *error_;
-    for (u64 word :
-         {s_.rip, u64{s_.seg[Cs].selector}, pushed_flags(), s_.gpr[Rsp], u64{s_.seg[Ss].selector}})
-      frame[count++] = word;
-    const u64 bottom = stack - 8 * count;
-    if (!canonical(s_, bottom) || !canonical(s_, stack - 1)) return stack_fault(external());
-    TRY(bus_.write(bottom, bytes_of(std::span(frame).first(count)),
-                   level == 3 ? Privilege::User : Privilege::Supervisor));
-    TRY(mark_accessed(bus_, d));
-    if (level < s_.cpl()) s_.seg[Ss] = null_stack_segment(level, level);
-    s_.gpr[Rsp] = bottom;
-    enter_handler(g, d, level);
+    const bool inner = level_ < s_.cpl();
+    const u64 offset = gate_.offset();
+    if (!canonical(s_, offset)) return general_protection(ext_);
+    u64 pointer = s_.gpr[Rsp];
+    if (inner || gate_.ist()) pointer = TRY(inner_stack64(s_, bus_, level_, gate_.ist(), ext_));
+    StackCursor stack(s_, bus_,
+                      {.pointer = align_down<u64>(pointer, 16),
+                       .cpl = level_,
+                       .long_stack = true,
+                       .error_code = ext_});
+    for (u64 value :
+         {u64{s_.seg[Ss].selector}, s_.gpr[Rsp], pushed_flags(), u64{s_.seg[Cs].selector}, e_.rip})
+      TRY(stack.push(value, 8));
+    if (e_.error_code) TRY(stack.push(*e_.error_code, 8));
+    TRY(mark_accessed(bus_, code_));
+    if (inner) s_.seg[Ss] = null_stack_segment(level_, level_);
+    s_.gpr[Rsp] = stack.pointer();
+    enter_handler(offset);
     return {};
   }
 
-  OrFault<u64> tss_stack64(u64 at) {
-    if (at + 7 > s_.tr.limit) return invalid_tss((s_.tr.selector & ~3u) + external());
-    const u64 stack = TRY(bus_.load(s_.tr.base + at, 8, Privilege::Supervisor));
-    if (!canonical(s_, stack)) return stack_fault(external());
-    return stack;
-  }
-
-  struct InnerStack {
-    Segment segment;
-    u64 pointer;
-  };
-
-  OrFault<InnerStack> tss_stack(u8 level) {
-    const bool wide = s_.tr.type() & 8;
-    const u64 at = wide ? 4 + 8u * level : 2 + 4u * level;
-    const u32 tss = (s_.tr.selector & ~3u) + external();
-    if (at + (wide ? 5 : 3) > s_.tr.limit) return invalid_tss(tss);
-    const u64 pointer = TRY(bus_.load(s_.tr.base + at, wide ? 4 : 2, Privilege::Supervisor));
-    const u16 selector = static_cast<u16>(
-        TRY(bus_.load(s_.tr.base + at + (wide ? 4 : 2), 2, Privilege::Supervisor)));
-    const u32 code = (selector & ~3u) + external();
-    if ((selector & ~3u) == 0) return invalid_tss(external());
-    Descriptor d = TRY(read_descriptor(s_, bus_, selector, invalid_tss(code)));
-    if ((selector & 3) != level || d.dpl() != level || !d.code_or_data() || d.code() ||
-        !(d.type() & 2))
-      return invalid_tss(code);
-    if (!d.present()) return stack_fault(code);
-    TRY(mark_accessed(bus_, d));
-    return InnerStack{d.segment(selector), pointer};
+  OrFault<void> push_frame(StackCursor& stack, unsigned size, bool inner) {
+    if (v86_mode(s_))
+      for (SegReg r : {Gs, Fs, Ds, Es}) TRY(stack.push(s_.seg[r].selector, size));
+    if (inner) {
+      TRY(stack.push(s_.seg[Ss].selector, size));
+      TRY(stack.push(s_.gpr[Rsp], size));
+    }
+    TRY(stack.push(pushed_flags(), size));
+    TRY(stack.push(s_.seg[Cs].selector, size));
+    TRY(stack.push(e_.rip, size));
+    if (e_.error_code) TRY(stack.push(*e_.error_code, size));
+    return {};
   }
 
   OrFault<void> enter_legacy() {
-    if (v86_mode(s_) && kind_ == EventKind::Software && vector_ != kBp && vector_ != kOfTrap &&
-        iopl(s_) < 3)
-      return general_protection();
-    const Gate g = TRY(read_gate());
-    Descriptor d = TRY(read_code(g));
-    const bool from_v86 = v86_mode(s_);
-    const u8 level = new_level(d);
-    if (from_v86 && level != 0) return general_protection((g.selector & ~3u) + external());
-    const bool inner = level < s_.cpl();
-    InnerStack stack{s_.seg[Ss], s_.gpr[Rsp]};
-    if (inner) stack = TRY(tss_stack(level));
-    std::array<u32, 10> words{};
-    unsigned count = 0;
-    auto put = [&](u64 word) { words[count++] = static_cast<u32>(word); };
-    if (error_) put(*error_);
-    put(s_.rip);
-    put(s_.seg[Cs].selector);
-    put(pushed_flags());
+    const bool inner = level_ < s_.cpl();
+    const unsigned size = gate_.type() & 8 ? 4 : 2;
+    const u64 offset = gate_.offset() & low_mask(8 * size);
+    if (offset > code_.limit()) return general_protection(ext_);
+    StackCursor::Target target{
+        .segment = s_.seg[Ss], .pointer = s_.gpr[Rsp], .cpl = level_, .error_code = ext_};
     if (inner) {
-      put(s_.gpr[Rsp]);
-      put(s_.seg[Ss].selector);
+      const InnerStack to = TRY(inner_stack(s_, bus_, level_, ext_));
+      target.segment = to.segment;
+      target.pointer = to.pointer;
+      target.error_code = selector_error(to.segment.selector);
     }
-    if (from_v86)
-      for (SegReg r : {Es, Ds, Fs, Gs}) put(s_.seg[r].selector);
-    TRY(push_words(stack, std::span(words).first(count), g.wide));
-    TRY(mark_accessed(bus_, d));
-    const bool big = stack.segment.db();
-    s_.gpr[Rsp] = big ? stack.pointer : (s_.gpr[Rsp] & ~u64{0xffff}) | (stack.pointer & 0xffff);
-    if (inner) s_.seg[Ss] = stack.segment;
-    if (from_v86)
-      for (SegReg r : {Es, Ds, Fs, Gs}) s_.seg[r] = {.unusable = true};
-    enter_handler(g, d, level);
+    StackCursor stack(s_, bus_, target);
+    TRY(push_frame(stack, size, inner));
+    TRY(mark_accessed(bus_, code_));
+    if (inner) s_.seg[Ss] = target.segment;
+    stack.commit(s_);
+    if (v86_mode(s_))
+      for (SegReg r : {Gs, Fs, Ds, Es}) s_.seg[r] = null_segment();
+    enter_handler(offset);
     return {};
   }
 
-  // Lowest word first in `words`; moves the pointer.
-  OrFault<void> push_words(InnerStack& stack, std::span<const u32> words, bool wide) {
-    const unsigned size = wide ? 4 : 2;
-    const u64 mask = stack.segment.db() ? 0xffff'ffff : 0xffff;
-    const u64 bottom = (stack.pointer - size * words.size()) & mask;
-    State view = s_;
-    view.seg[Ss] = stack.segment;
-    view.rflags &= ~static_cast<u64>(kVm);
-    const u64 linear =
-        TRY(segment_linear(view, Ss, bottom, size * words.size(), PageAccess::Write));
-    const Privilege as = stack.segment.dpl() == 3 ? Privilege::User : Privilege::Supervisor;
-    if (wide) {
-      TRY(bus_.write(linear, std::as_bytes(words), as));
-    } else {
-      std::array<u16, 10> narrow{};
-      for (size_t i = 0; i < words.size(); i++) narrow[i] = static_cast<u16>(words[i]);
-      TRY(bus_.write(linear, bytes_of(std::span(narrow).first(words.size())), as));
-    }
-    stack.pointer = bottom;
-    return {};
-  }
-
+  // Wiring
   State& s_;
   CpuBus& bus_;
-  const u8 vector_;
-  const EventKind kind_;
-  const std::optional<u32> error_;
+  const Event& e_;
+  // State
+  const u32 ext_;
+  Descriptor gate_, code_;
+  u8 level_ = 0;
 };
 
-bool contributory(u8 vector) {
-  return vector == kDe || (vector >= kTs && vector <= kGp) || vector == 21;
-}
+// Classes of SDM vol. 3 table 6-4.
+bool contributory(u8 vector) { return vector == kDe || (vector >= kTs && vector <= kGp); }
 
 bool makes_double_fault(u8 first, u8 second) {
   if (contributory(first)) return contributory(second);
   return first == kPfault && (contributory(second) || second == kPfault);
 }
 
-void note_fault(State& s, const Fault& f, u64 dr6_bits) {
+// Everything but debug traps, INT3, INTO and the aborts.
+bool restartable(u8 vector) {
+  return vector != kDb && vector != kBp && vector != kOfTrap && vector != kDfault &&
+         vector != kMc && vector != kNmi;
+}
+
+void note(State& s, const Fault& f, u64 dr6_bits) {
   if (f.vector == kPfault) s.cr2 = f.cr2;
   if (f.vector == kDb) {
-    s.dr6 = (s.dr6 & ~u64{15}) | dr6_bits;
-    s.dr7 &= ~u64{0x2000};  // GD
+    if (dr6_bits) s.dr6 = (s.dr6 & ~kDr6Breakpoints) | dr6_bits;
+    s.dr7 &= ~kDr7Gd;
   }
 }
 
-// Delivers a fault that may become a double fault, and a shutdown at last.
-Delivery deliver_chain(State& s, CpuBus& bus, Fault f, u64 dr6_bits) {
+Event exception(const State& s, const Fault& f) {
+  Event e{.vector = f.vector, .restartable = restartable(f.vector), .rip = s.rip};
+  if (f.has_error_code && !real_mode(s)) e.error_code = f.error_code;
+  return e;
+}
+
+}  // namespace
+
+Delivery deliver_fault(State& s, CpuBus& bus, const Fault& fault, u64 dr6_bits) {
+  s.interrupt_shadow = false;
+  Fault f = fault;
+  // Each round either ends or comes nearer to a double fault; benign exceptions cannot be raised by
+  // a delivery, so two page faults or contributory ones make one.
   for (;;) {
-    note_fault(s, f, dr6_bits);
-    const std::optional<u32> error =
-        f.has_error_code && !real_mode(s) ? std::optional(f.error_code) : std::nullopt;
-    OrFault<void> done = Entry(s, bus, f.vector, EventKind::Fault, error).enter();
+    note(s, f, dr6_bits);
+    const Event event = exception(s, f);
+    OrFault<void> done = Entry(s, bus, event).enter();
     if (done) return Delivery::Done;
     const Fault next = done.error();
     if (f.vector == kDfault) return Delivery::Shutdown;
@@ -262,16 +250,11 @@ Delivery deliver_chain(State& s, CpuBus& bus, Fault f, u64 dr6_bits) {
   }
 }
 
-}  // namespace
-
-Delivery deliver_fault(State& s, CpuBus& bus, const Fault& fault, u64 dr6_bits) {
-  s.interrupt_shadow = false;
-  return deliver_chain(s, bus, fault, dr6_bits);
-}
-
 Delivery deliver_external(State& s, CpuBus& bus, u8 vector) {
-  OrFault<void> done = Entry(s, bus, vector, EventKind::External, {}).enter();
-  return done ? Delivery::Done : deliver_chain(s, bus, done.error(), 0);
+  s.interrupt_shadow = false;
+  const Event event{.vector = vector, .rip = s.rip};
+  OrFault<void> done = Entry(s, bus, event).enter();
+  return done ? Delivery::Done : deliver_fault(s, bus, done.error());
 }
 
 Delivery deliver_nmi(State& s, CpuBus& bus) {
@@ -279,12 +262,36 @@ Delivery deliver_nmi(State& s, CpuBus& bus) {
   return deliver_external(s, bus, kNmi);
 }
 
+namespace {
+
+constexpr u32 kIoMapBase = 0x66;
+constexpr u32 kRedirectionBytes = 32;  // the VME bitmap ends where the I/O map begins
+
+// Whether VME sends INT n of virtual-8086 mode to the handlers of its own table.
+OrFault<bool> redirected(const State& s, CpuBus& bus, u8 vector) {
+  if (!(s.cr4 & kCr4Vme) || s.tr.limit < kIoMapBase + 1) return false;
+  const u64 map = TRY(bus.load(s.tr.base + kIoMapBase, 2, Privilege::Supervisor));
+  const u64 at = map - kRedirectionBytes + vector / 8;
+  if (map < kRedirectionBytes || at > s.tr.limit) return false;
+  const u64 bits = TRY(bus.load(s.tr.base + at, 1, Privilege::Supervisor));
+  return !(bits >> (vector & 7) & 1);
+}
+
+}  // namespace
+
+OrFault<void> deliver_software(State& s, CpuBus& bus, u8 vector, u64 next_rip,
+                               SoftwareInterrupt kind) {
+  const bool int1 = kind == SoftwareInterrupt::Int1;
+  const Event event{.vector = vector, .software = !int1, .checks_dpl = !int1, .rip = next_rip};
+  if (v86_mode(s) && kind == SoftwareInterrupt::IntN) {
+    if (TRY(redirected(s, bus, vector))) return Entry(s, bus, event).enter_by_ivt(0, 0xffff);
+    if (iopl(s) < 3) return general_protection();
+  }
+  return Entry(s, bus, event).enter();
+}
+
 OrFault<void> software_interrupt(State& s, CpuBus& bus, u8 vector, u64 next_rip) {
-  const u64 rip = s.rip;
-  s.rip = next_rip;
-  OrFault<void> done = Entry(s, bus, vector, EventKind::Software, {}).enter();
-  if (!done) s.rip = rip;
-  return done;
+  return deliver_software(s, bus, vector, next_rip);
 }
 
 }  // namespace menura::x86

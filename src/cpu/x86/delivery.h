@@ -28,9 +28,6 @@ Delivery deliver_fault(State& state, CpuBus& bus, const Fault& fault, u64 dr6_bi
 Delivery deliver_external(State& state, CpuBus& bus, u8 vector);
 Delivery deliver_nmi(State& state, CpuBus& bus);
 
-enum class EventKind : u8 { Fault, External, Software };
-
-// INT n, INT3 and INTO: behind the instruction at `next_rip`. A fault leaves the state as it was.
 OrFault<void> software_interrupt(State& state, CpuBus& bus, u8 vector, u64 next_rip);
 
 // INT n, INT3, INTO and INT1, completed by the handler's first instruction; `next_rip` is pushed.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "cpu/x86/control.h"
 #include "cpu/x86/paging.h"
 
 namespace menura::x86 {
@@ -105,18 +106,6 @@ bool of_apic(u32 index) {
 
 bool ignored(u32 index) {
   return is_counter(index) || std::ranges::find(kIgnored, index) != kIgnored.end();
-}
-
-OrFault<void> write_efer(State& s, CpuBus& bus, u64 value) {
-  const CpuidLeaf features = bus.cpuid(0x8000'0001, 0);
-  u64 allowed = 0;
-  if (features.edx & (1u << 11)) allowed |= kEferSce;
-  if (features.edx & (1u << 20)) allowed |= kEferNxe;
-  if (features.edx & (1u << 29)) allowed |= kEferLme | kEferLma;
-  if (value & ~allowed) return general_protection();
-  if ((s.cr0 & kCr0Pg) && ((value ^ s.efer) & kEferLme)) return general_protection();
-  s.efer = (value & ~u64{kEferLma}) | (s.efer & kEferLma);
-  return {};
 }
 
 bool valid_pat(u64 value) {
