@@ -14,18 +14,28 @@ namespace {
 
 enum class Kind : u8 { Jump, Call };
 
-// A far JMP or CALL outside of protected mode.
-OrFault<void> transfer_real(State& s, CpuBus& bus, FarPointer to, Kind kind, unsigned size,
-                            u64 next_rip) {
-  if (to.offset > s.seg[Cs].limit) return general_protection();
-  if (kind == Kind::Call) {
+struct Transfer {
+  FarPointer to;
+  Kind kind;
+  unsigned size;  // bytes of what a CALL pushes
+  u64 next_rip;
+};
+
+OrFault<void> push_return(const State& s, StackCursor& stack, const Transfer& t) {
+  TRY(stack.push(s.seg[Cs].selector, t.size));
+  return stack.push(t.next_rip, t.size);
+}
+
+// Outside of protected mode.
+OrFault<void> transfer_real(State& s, CpuBus& bus, const Transfer& t) {
+  if (t.to.offset > s.seg[Cs].limit) return general_protection();
+  if (t.kind == Kind::Call) {
     StackCursor stack(s, bus);
-    TRY(stack.push(s.seg[Cs].selector, size));
-    TRY(stack.push(next_rip, size));
+    TRY(push_return(s, stack, t));
     stack.commit(s);
   }
-  load_real_segment(s, Cs, to.selector);
-  s.rip = to.offset;
+  load_real_segment(s, Cs, t.to.selector);
+  s.rip = t.to.offset;
   return {};
 }
 
@@ -38,23 +48,20 @@ OrFault<void> check_offset(const State& s, const Descriptor& d, u64 offset) {
   return {};
 }
 
-OrFault<void> transfer_direct(State& s, CpuBus& bus, FarPointer to, Descriptor d, Kind kind,
-                              unsigned size, u64 next_rip) {
-  const Fault bad = general_protection(selector_code(to.selector));
-  const u8 cpl = s.cpl(), rpl = to.selector & 3;
+OrFault<void> transfer_direct(State& s, CpuBus& bus, const Transfer& t, Descriptor d) {
+  const u16 selector = t.to.selector;
+  const Fault bad = general_protection(selector_code(selector));
+  const u8 cpl = s.cpl(), rpl = selector & 3;
   if (d.conforming() ? d.dpl() > cpl : rpl > cpl || d.dpl() != cpl) return bad;
   if (targets_64bit(s, d) && d.db()) return bad;
-  if (!d.present()) return not_present(selector_code(to.selector));
-  TRY(check_offset(s, d, to.offset));
+  if (!d.present()) return not_present(selector_code(selector));
+  TRY(check_offset(s, d, t.to.offset));
   StackCursor stack(s, bus);
-  if (kind == Kind::Call) {
-    TRY(stack.push(s.seg[Cs].selector, size));
-    TRY(stack.push(next_rip, size));
-  }
+  if (t.kind == Kind::Call) TRY(push_return(s, stack, t));
   TRY(mark_accessed(bus, d));
-  if (kind == Kind::Call) stack.commit(s);
-  set_code_segment(s, d, to.selector, cpl);
-  s.rip = to.offset;
+  if (t.kind == Kind::Call) stack.commit(s);
+  set_code_segment(s, d, selector, cpl);
+  s.rip = t.to.offset;
   return {};
 }
 
@@ -167,8 +174,8 @@ class GateTransfer {
   const u64 offset_;
 };
 
-OrFault<void> transfer_system(State& s, CpuBus& bus, u16 selector, Descriptor d, Kind kind,
-                              u64 next_rip) {
+OrFault<void> transfer_system(State& s, CpuBus& bus, const Transfer& t, Descriptor d) {
+  const u16 selector = t.to.selector;
   const Fault bad = general_protection(selector_code(selector));
   const bool long_mode = s.long_mode_active();
   const bool call_gate = d.type() == kCallGate || (d.type() == kCallGate16 && !long_mode);
@@ -179,33 +186,32 @@ OrFault<void> transfer_system(State& s, CpuBus& bus, u16 selector, Descriptor d,
   if (!d.present()) return not_present(selector_code(selector));
   if (call_gate) {
     TRY(read_upper(s, bus, selector, d, bad));
-    return GateTransfer(s, bus, d, kind, next_rip).run();
+    return GateTransfer(s, bus, d, t.kind, t.next_rip).run();
   }
   return switch_task(s, bus,
                      {.selector = task_gate ? d.target() : selector,
-                      .kind = kind == Kind::Jump ? TaskSwitch::Jump : TaskSwitch::Call,
-                      .saved_rip = next_rip});
+                      .kind = t.kind == Kind::Jump ? TaskSwitch::Jump : TaskSwitch::Call,
+                      .saved_rip = t.next_rip});
 }
 
-OrFault<void> transfer(State& s, CpuBus& bus, FarPointer to, Kind kind, unsigned size,
-                       u64 next_rip) {
-  if (!protected_mode(s)) return transfer_real(s, bus, to, kind, size, next_rip);
-  if (null_selector(to.selector)) return general_protection();
-  const Fault bad = general_protection(selector_code(to.selector));
-  const Descriptor d = TRY(read_descriptor(s, bus, to.selector, bad));
-  if (d.code()) return transfer_direct(s, bus, to, d, kind, size, next_rip);
+OrFault<void> transfer(State& s, CpuBus& bus, const Transfer& t) {
+  if (!protected_mode(s)) return transfer_real(s, bus, t);
+  if (null_selector(t.to.selector)) return general_protection();
+  const Fault bad = general_protection(selector_code(t.to.selector));
+  const Descriptor d = TRY(read_descriptor(s, bus, t.to.selector, bad));
+  if (d.code()) return transfer_direct(s, bus, t, d);
   if (d.code_or_data()) return bad;
-  return transfer_system(s, bus, to.selector, d, kind, next_rip);
+  return transfer_system(s, bus, t, d);
 }
 
 }  // namespace
 
 OrFault<void> far_jump(State& s, CpuBus& bus, FarPointer to, unsigned operand_size, u64 next_rip) {
-  return transfer(s, bus, to, Kind::Jump, operand_size, next_rip);
+  return transfer(s, bus, {to, Kind::Jump, operand_size, next_rip});
 }
 
 OrFault<void> far_call(State& s, CpuBus& bus, FarPointer to, unsigned operand_size, u64 next_rip) {
-  return transfer(s, bus, to, Kind::Call, operand_size, next_rip);
+  return transfer(s, bus, {to, Kind::Call, operand_size, next_rip});
 }
 
 }  // namespace menura::x86

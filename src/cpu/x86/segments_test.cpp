@@ -2,18 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "cpu/x86/test_bus.h"
+#include "cpu/x86/test_system.h"
 
 namespace menura::x86 {
 namespace {
 
 constexpr u64 kGdt = 0x1000, kLdtAt = 0x2000;
-
-// A descriptor from its fields as SDM vol. 3 figure 3-8 draws them; the limit is raw.
-constexpr u64 descriptor(u32 base, u32 limit, u16 attributes) {
-  return (limit & 0xffff) | u64{base & 0xff'ffff} << 16 | u64{attributes & 0xffu} << 40 |
-         u64{limit >> 16 & 15} << 48 | u64{attributes >> 12 & 15u} << 52 | u64{base >> 24} << 56;
-}
 
 class Segments : public ::testing::Test {
  protected:
