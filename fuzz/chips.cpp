@@ -103,7 +103,7 @@ void use_lapic(FuzzedDataProvider& in, Lapic& lapic) {
     case 3: lapic.write_msr(0x800 + in.ConsumeIntegral<u8>(), value); break;
     case 4:
       lapic.read_msr(0x800 + in.ConsumeIntegral<u8>(), value);
-      lapic.set_tsc_offset(static_cast<i64>(value));
+      lapic.set_tsc(value);
       break;
     case 5: lapic.write_msr(in.PickValueInArray<u32>({0x1b, 0x6e0}), value); break;
     case 6: lapic.set_cr8(value & 15); break;

@@ -340,6 +340,7 @@ std::optional<u64> SoftMmu::apic_msr(u32 index) {
 
 bool SoftMmu::set_apic_msr(u32 index, u64 value) {
   MachineLock::Guard guard(lock_);
+  if (lapic_) lapic_->set_tsc(code_.guest_tsc());  // what a deadline is measured against
   const bool known = lapic_ && lapic_->write_msr(index, value);
   pool_.clear_all();  // the APIC's page may have moved
   return known;

@@ -46,8 +46,8 @@ class LocalApic : public InterruptSource, public MmioHandler {
   // CR8, 0-15; the CPU has refused larger values.
   virtual u8 cr8() const = 0;
   virtual void set_cr8(u8 value) = 0;
-  // The guest's TSC is virtual time times its frequency, plus this (again after a load).
-  virtual void set_tsc_offset(i64 offset) = 0;
+  // What the CPU's TSC reads now: to be told before a write of IA32_TSC_DEADLINE, and after a load.
+  virtual void set_tsc(u64 now) = 0;
 };
 
 }  // namespace menura

@@ -97,7 +97,7 @@ class Lapic final : public Device, public LocalApic {
   bool write_msr(u32 index, u64 value) override;
   u8 cr8() const override { return static_cast<u8>(state_.tpr >> 4); }
   void set_cr8(u8 value) override;
-  void set_tsc_offset(i64 offset) override;
+  void set_tsc(u64 now) override;
 
   // Towards the bus.
   u32 apic_id() const { return state_.id; }
@@ -151,7 +151,7 @@ class Lapic final : public Device, public LocalApic {
   CpuInterrupts* cpu_ = nullptr;
   Timer timer_;
 
-  i64 tsc_offset_ = 0;  // the CPU's
+  u64 tsc_offset_ = 0;  // the CPU's TSC less virtual time at its frequency
   bool intr_ = false;   // as the CPU was told
 
   // State

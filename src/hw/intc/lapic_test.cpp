@@ -393,8 +393,16 @@ TEST(Lapic, TscDeadlineTimer) {  // §11.5.4.1
   lapic.write_msr(0x6e0, ~u64{0});
   a.m.step_ns(1'000'000'000);
   EXPECT_FALSE(a.cpus[0].intr);
-  lapic.set_tsc_offset(-5'000'000'000);
-  lapic.write_msr(0x6e0, 2'500'000);  // TSC now: 2.5025e9 - 5e9 wraps, hence far beyond
+  lapic.set_tsc(100);
+  lapic.write_msr(0x6e0, 2'500'100);
+  a.m.step_ns(999'999);
+  EXPECT_FALSE(a.cpus[0].intr);
+  a.m.step_ns(1);
+  EXPECT_TRUE(a.cpus[0].intr);
+  lapic.write_msr(0x6e0, 7'500'100);
+  lapic.set_tsc(7'500'100);  // the guest moved its TSC past the deadline
+  a.ack(0);
+  a.eoi(0);
   a.m.step_ns(0);
   EXPECT_TRUE(a.cpus[0].intr);
 }

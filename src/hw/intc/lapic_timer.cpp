@@ -43,18 +43,18 @@ void Lapic::write_timer_divide(u32 value) {
 
 u64 Lapic::tsc_at(i64 ns) const {
   const unsigned __int128 ticks = static_cast<unsigned __int128>(ns) * config_.tsc_hz;
-  return static_cast<u64>(ticks / kNsPerSecond) + static_cast<u64>(tsc_offset_);
+  return static_cast<u64>(ticks / kNsPerSecond) + tsc_offset_;
 }
 
 // When the TSC reaches a value that lies ahead; kNever if that is beyond all time.
 i64 Lapic::ns_of_tsc(u64 tsc) const {
-  const unsigned __int128 ticks = tsc - static_cast<u64>(tsc_offset_);
+  const unsigned __int128 ticks = tsc - tsc_offset_;
   const unsigned __int128 ns = (ticks * kNsPerSecond + config_.tsc_hz - 1) / config_.tsc_hz;
   return ns < static_cast<u64>(TimerQueue::kNever) ? static_cast<i64>(ns) : TimerQueue::kNever;
 }
 
-void Lapic::set_tsc_offset(i64 offset) {
-  tsc_offset_ = offset;
+void Lapic::set_tsc(u64 now) {
+  tsc_offset_ += now - tsc_at(time_.now_ns());
   if (state_.timer_mode() == Mode::TscDeadline) arm_timer();
 }
 
