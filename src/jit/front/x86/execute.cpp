@@ -1,143 +1,266 @@
+// Which function executes which mnemonic, and the checks that rows ask for.
 #include "jit/front/x86/execute.h"
 
-#include "base/bits.h"
-#include "jit/front/x86/executor.h"
-#include "jit/front/x86/translate.h"
+#include <array>
+
+#include "jit/front/x86/execution.h"
 
 namespace menura::jit::x86 {
 
-u64 truncated(u64 value, unsigned bytes) { return value & low_mask(8 * bytes); }
-
-u64 Executor::gpr(unsigned number, unsigned size, bool high) const {
-  return truncated(s.gpr[number] >> (high ? 8 : 0), size);
-}
-
-void Executor::set_gpr(unsigned number, unsigned size, u64 value, bool high) {
-  u64& r = s.gpr[number];
-  switch (size) {
-    case 1: r = high ? with_bits(r, 15, 8, value) : with_bits(r, 7, 0, value); break;
-    case 2: r = with_bits(r, 15, 0, value); break;
-    case 4: r = truncated(value, 4); break;
-    default: r = value;
-  }
-}
-
-// A counter or pointer of the address size: narrow ones keep the rest of the register.
-void Executor::write_masked(unsigned number, unsigned size, u64 value) {
-  set_gpr(number, size, value);
-}
-
-OrFault<u64> Executor::load(SegReg seg, u64 offset, unsigned size) {
-  return bus.load(TRY(cpu::segment_linear(s, seg, offset, size, PageAccess::Read)), size,
-                  Privilege::Current);
-}
-
-OrFault<void> Executor::store(SegReg seg, u64 offset, unsigned size, u64 value) {
-  return bus.store(TRY(cpu::segment_linear(s, seg, offset, size, PageAccess::Write)), size, value,
-                   Privilege::Current);
-}
-
-OrFault<u64> Executor::read(unsigned which) {
-  const Operand o = operand(i, which);
-  switch (o.kind) {
-    case OperandKind::Memory:
-      return bus.load(TRY(address(o.size, PageAccess::Read)), o.size, Privilege::Current);
-    case OperandKind::Register:
-      if (o.cls == RegClass::Segment) return u64{s.seg[o.number].selector};
-      return gpr(o.number, o.size, o.high);
-    default: return immediate(i, which);
-  }
-}
-
-OrFault<void> Executor::write(unsigned which, u64 value) {
-  const Operand o = operand(i, which);
-  if (o.kind == OperandKind::Memory)
-    return bus.store(TRY(address(o.size, PageAccess::Write)), o.size, value, Privilege::Current);
-  set_gpr(o.number, o.size, value, o.high);
-  return {};
-}
-
-OrFault<void> Executor::push(unsigned size, u64 value) {
-  const u64 pointer = truncated(stack_pointer() - size, stack_size());
-  TRY(store(cpu::Ss, pointer, size, value));
-  set_stack_pointer(pointer);
-  return {};
-}
-
-OrFault<u64> Executor::pop(unsigned size) {
-  const u64 value = TRY(load(cpu::Ss, stack_pointer(), size));
-  set_stack_pointer(truncated(stack_pointer() + size, stack_size()));
-  return value;
-}
-
-u64 effective_address(const cpu::State& s, const Insn& insn) {
-  u64 sum = static_cast<u64>(insn.disp);
-  if (insn.has(seen::kRipRelative)) sum += s.rip + insn.length;
-  if (insn.base != kNoRegister) sum += s.gpr[insn.base];
-  if (insn.index != kNoRegister && !insn.has(seen::kVsib)) sum += s.gpr[insn.index] << insn.scale;
-  return truncated(sum, insn.address_size);
-}
-
-OrFault<u64> operand_address(const cpu::State& s, const Insn& insn, unsigned size,
-                             PageAccess access) {
-  return cpu::segment_linear(s, static_cast<SegReg>(insn.segment), effective_address(s, insn),
-                             size ? size : 1, access);
-}
-
-OrFault<void> check_unit(const cpu::State& s, const Insn& insn) {
-  switch (unit(row_of(insn))) {
-    case Unit::Integer: return {};
-    case Unit::X87:
-      if (insn.mnemonic == Mnemonic::Fwait) {
-        if ((s.cr0 & cpu::kCr0Mp) && (s.cr0 & cpu::kCr0Ts)) return cpu::device_not_available();
-        return {};
-      }
-      if (s.cr0 & (cpu::kCr0Em | cpu::kCr0Ts)) return cpu::device_not_available();
-      return {};
-    case Unit::Mmx:
-      if (s.cr0 & cpu::kCr0Em) return cpu::undefined_opcode();
-      break;
-    case Unit::Sse:
-      if ((s.cr0 & cpu::kCr0Em) || !(s.cr4 & cpu::kCr4Osfxsr)) return cpu::undefined_opcode();
-      break;
-    case Unit::Avx:
-      if (!cpu::protected_mode(s) || !(s.cr4 & cpu::kCr4Osxsave) || (s.xcr0 & 6) != 6)
-        return cpu::undefined_opcode();
-      break;
-  }
-  if (s.cr0 & cpu::kCr0Ts) return cpu::device_not_available();
-  return {};
-}
-
 namespace {
 
-// Rules that rows state for many instructions at once.
-OrFault<void> check_row(const Executor& x) {
-  const Row& row = row_of(x.i);
-  if ((row.attributes & attr::kProtected) && !cpu::protected_mode(x.s))
-    return cpu::undefined_opcode();
-  if ((row.attributes & attr::kCpl0) && x.cpl() != 0) return cpu::general_protection();
-  if ((row.attributes & attr::kUmip) && (x.s.cr4 & cpu::kCr4Umip) && x.cpl() != 0)
-    return cpu::general_protection();
+using M = Mnemonic;
+
+struct Entry {
+  Mnemonic mnemonic;
+  Handler handler;
+};
+
+constexpr Entry kEntries[] = {
+    // Transfers
+    {M::Jmp, jump},
+    {M::Jo, branch},
+    {M::Jno, branch},
+    {M::Jb, branch},
+    {M::Jnb, branch},
+    {M::Jz, branch},
+    {M::Jnz, branch},
+    {M::Jbe, branch},
+    {M::Jnbe, branch},
+    {M::Js, branch},
+    {M::Jns, branch},
+    {M::Jp, branch},
+    {M::Jnp, branch},
+    {M::Jl, branch},
+    {M::Jnl, branch},
+    {M::Jle, branch},
+    {M::Jnle, branch},
+    {M::Loop, count_branch},
+    {M::Loope, count_branch},
+    {M::Loopne, count_branch},
+    {M::Jcxz, count_branch},
+    {M::Call, call},
+    {M::Ret, ret},
+    {M::JmpFar, jump_far},
+    {M::CallFar, call_far},
+    {M::RetFar, ret_far},
+    {M::Iret, iret},
+    {M::Int, interrupt},
+    {M::Int3, interrupt},
+    {M::Int1, interrupt},
+    {M::Into, into},
+    {M::Bound, bound},
+    {M::Ud0, undefined},
+    {M::Ud1, undefined},
+    {M::Ud2, undefined},
+    {M::Vmcall, undefined},
+    {M::Vmmcall, undefined},
+    // Stack
+    {M::Push, push},
+    {M::Pop, pop},
+    {M::Pusha, push_all},
+    {M::Popa, pop_all},
+    {M::Pushf, push_flags},
+    {M::Popf, pop_flags},
+    {M::Enter, enter},
+    {M::Leave, leave},
+    // Strings and ports
+    {M::Movs, move_string},
+    {M::Stos, store_string},
+    {M::Lods, load_string},
+    {M::Cmps, compare_string},
+    {M::Scas, scan_string},
+    {M::Ins, input_string},
+    {M::Outs, output_string},
+    {M::In, input},
+    {M::Out, output},
+    // Legacy and odd ones
+    {M::Daa, decimal_adjust},
+    {M::Das, decimal_adjust},
+    {M::Aaa, ascii_adjust},
+    {M::Aas, ascii_adjust},
+    {M::Aam, ascii_divide},
+    {M::Aad, ascii_multiply},
+    {M::Salc, set_al_on_carry},
+    {M::Xlat, translate_byte},
+    {M::Cld, direction},
+    {M::Std, direction},
+    {M::Rdrand, random_number},
+    {M::Rdseed, random_number},
+    // Segments and descriptor tables
+    {M::Sgdt, store_table},
+    {M::Sidt, store_table},
+    {M::Lgdt, load_table},
+    {M::Lidt, load_table},
+    {M::Sldt, store_selector},
+    {M::Str, store_selector},
+    {M::Lldt, load_system_segment},
+    {M::Ltr, load_system_segment},
+    {M::Lar, query_segment},
+    {M::Lsl, query_segment},
+    {M::Verr, verify_segment},
+    {M::Verw, verify_segment},
+    {M::Arpl, adjust_rpl},
+    {M::Lds, load_far_pointer},
+    {M::Les, load_far_pointer},
+    {M::Lss, load_far_pointer},
+    {M::Lfs, load_far_pointer},
+    {M::Lgs, load_far_pointer},
+    {M::Rdfsbase, segment_base},
+    {M::Rdgsbase, segment_base},
+    {M::Wrfsbase, segment_base},
+    {M::Wrgsbase, segment_base},
+    {M::Swapgs, swapgs},
+    {M::Mov, move_system},
+    // The rest of the system
+    {M::Smsw, machine_status},
+    {M::Lmsw, machine_status},
+    {M::Clts, clear_ts},
+    {M::Cli, interrupt_flag},
+    {M::Sti, interrupt_flag},
+    {M::Clac, access_check_flag},
+    {M::Stac, access_check_flag},
+    {M::Hlt, halt},
+    {M::Monitor, monitor},
+    {M::Monitorx, monitor},
+    {M::Mwait, nothing},
+    {M::Mwaitx, nothing},
+    {M::Syscall, system_call},
+    {M::Sysret, system_call},
+    {M::Sysenter, system_call},
+    {M::Sysexit, system_call},
+    {M::Rsm, resume},
+    {M::Rdmsr, model_register},
+    {M::Wrmsr, model_register},
+    {M::Rdtsc, time_stamp},
+    {M::Rdtscp, time_stamp},
+    {M::Rdpmc, performance_counter},
+    {M::Rdpru, undefined},
+    {M::Rdpid, processor_id},
+    {M::Cpuid, identify},
+    {M::Xgetbv, extended_control},
+    {M::Xsetbv, extended_control},
+    {M::Rdpkru, protection_keys},
+    {M::Wrpkru, protection_keys},
+    {M::Invlpg, invalidate_page},
+    {M::Invpcid, invalidate_context},
+    {M::Invd, nothing},
+    {M::Wbinvd, nothing},
+    {M::Wbnoinvd, nothing},
+    {M::Clflush, flush_line},
+    {M::Clflushopt, flush_line},
+    {M::Clwb, flush_line},
+    {M::Clzero, clear_line},
+    // Floating point state
+    {M::Fnstenv, save_environment},
+    {M::Fnsave, save_environment},
+    {M::Fldenv, load_environment},
+    {M::Frstor, load_environment},
+    {M::Fxsave, fxsave},
+    {M::Fxsave64, fxsave},
+    {M::Fxrstor, fxrstor},
+    {M::Fxrstor64, fxrstor},
+    {M::Xsave, xsave},
+    {M::Xsave64, xsave},
+    {M::Xsaveopt, xsave},
+    {M::Xsaveopt64, xsave},
+    {M::Xsavec, xsave},
+    {M::Xsavec64, xsave},
+    {M::Xsaves, xsave},
+    {M::Xsaves64, xsave},
+    {M::Xrstor, xrstor},
+    {M::Xrstor64, xrstor},
+    {M::Xrstors, xrstor},
+    {M::Xrstors64, xrstor},
+    // Masked memory
+    {M::Maskmovq, store_masked_bytes},
+    {M::Maskmovdqu, store_masked_bytes},
+    {M::Vmaskmovdqu, store_masked_bytes},
+    {M::Vmaskmovps, move_masked},
+    {M::Vmaskmovpd, move_masked},
+    {M::Vpmaskmovd, move_masked},
+    {M::Vpmaskmovq, move_masked},
+    {M::Vpgatherdd, gather},
+    {M::Vpgatherdq, gather},
+    {M::Vpgatherqd, gather},
+    {M::Vpgatherqq, gather},
+    {M::Vgatherdps, gather},
+    {M::Vgatherdpd, gather},
+    {M::Vgatherqps, gather},
+    {M::Vgatherqpd, gather},
+};
+
+constexpr size_t kMnemonics = static_cast<size_t>(Mnemonic::Count);
+
+constexpr std::array<Handler, kMnemonics> by_mnemonic() {
+  std::array<Handler, kMnemonics> handlers{};
+  for (const Entry& entry : kEntries)
+    handlers[static_cast<size_t>(entry.mnemonic)] = entry.handler;
+  return handlers;
+}
+constexpr std::array<Handler, kMnemonics> kHandlers = by_mnemonic();
+
+// Mode and privilege, as the row's attributes say.
+OrFault<void> check_privilege(const x86::State& s, const Row& row) {
+  if ((row.attributes & attr::kProtected) && !x86::protected_mode(s))
+    return x86::undefined_opcode();
+  if (s.cpl() == 0) return {};
+  if (row.attributes & attr::kCpl0) {
+    switch (row.mnemonic) {
+      case M::Clac:
+      case M::Stac:
+      case M::Monitor:
+      case M::Mwait: return x86::undefined_opcode();
+      default: return x86::general_protection();
+    }
+  }
+  if ((row.attributes & attr::kUmip) && (s.cr4 & x86::kCr4Umip)) return x86::general_protection();
   return {};
 }
 
 }  // namespace
 
-Outcome execute(cpu::State& state, const Insn& insn, cpu::CpuBus& bus) {
-  Executor x(state, insn, bus);
-  state.interrupt_shadow = false;
-  if (OrFault<void> allowed = check_row(x); !allowed) return allowed.error();
-  constexpr Outcome (*kGroups[])(Executor&) = {execute_stack,  execute_string,      execute_branch,
-                                               execute_far,    execute_system_call, execute_flags,
-                                               execute_system, execute_segments,    execute_state,
-                                               execute_io,     execute_legacy};
-  for (auto group : kGroups) {
-    const Outcome outcome = group(x);
-    if (outcome.what != Outcome::Native) return outcome;
+OrFault<void> check_unit(const x86::State& s, const Insn& insn) {
+  const Row& row = row_of(insn);
+  if (row.is_vex() && !x86::protected_mode(s)) return x86::undefined_opcode();
+  const bool task_switched = s.cr0 & x86::kCr0Ts;
+  switch (unit(row)) {
+    case Unit::Integer: return {};
+    case Unit::X87:
+      // WAIT asks TS only when MP is set, and never EM.
+      if (row.mnemonic == M::Fwait) {
+        if (task_switched && (s.cr0 & x86::kCr0Mp)) return x86::device_not_available();
+        return {};
+      }
+      if (row.mnemonic == M::Emms && (s.cr0 & x86::kCr0Em)) return x86::undefined_opcode();
+      if (task_switched || (s.cr0 & x86::kCr0Em)) return x86::device_not_available();
+      return {};
+    case Unit::Mmx:
+      if (s.cr0 & x86::kCr0Em) return x86::undefined_opcode();
+      break;
+    case Unit::Sse:
+      if ((s.cr0 & x86::kCr0Em) || !(s.cr4 & x86::kCr4Osfxsr)) return x86::undefined_opcode();
+      break;
+    case Unit::Avx:
+      if (!(s.cr4 & x86::kCr4Osxsave) || (s.xcr0 & 6) != 6) return x86::undefined_opcode();
+      break;
   }
-  // Known to the decoder, but not to us.
-  return cpu::undefined_opcode();
+  if (task_switched) return x86::device_not_available();
+  return {};
+}
+
+Outcome execute(x86::State& s, const Insn& insn, CpuBus& bus) {
+  const Handler handler = kHandlers[static_cast<size_t>(insn.mnemonic)];
+  if (!handler) return Outcome::Native;
+  s.interrupt_shadow = false;
+  TRY(check_privilege(s, row_of(insn)));
+  TRY(check_unit(s, insn));
+  u64 next = s.rip + insn.length;
+  if (insn.mode != Mode::Bits64) next &= 0xffff'ffff;
+  Execution x{s, insn, bus, next};
+  const Outcome outcome = handler(x);
+  if (outcome.what != Outcome::Faulted && outcome.what != Outcome::Repeat) s.rip = x.next;
+  return outcome;
 }
 
 }  // namespace menura::jit::x86

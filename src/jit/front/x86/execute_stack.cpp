@@ -1,132 +1,106 @@
-// PUSH, POP and their kin.
-#include "base/bits.h"
-#include "jit/front/x86/executor.h"
+// Pushes, pops and stack frames.
+#include "cpu/x86/flags.h"
+#include "jit/front/x86/execution.h"
 
 namespace menura::jit::x86 {
 
-namespace {
+using x86::StackCursor;
 
-constexpr u64 kPopfUser =
-    cpu::kArithmeticFlags | cpu::kTf | cpu::kDf | cpu::kNt | cpu::kAc | cpu::kId;
-
-Outcome push(Executor& x) {
-  const u64 value = TRY(x.read(0));
-  TRY(x.push(x.i.operand_size, value));
-  return x.done();
+Outcome push(Execution& x) {
+  const Operand o = operand(x.insn, 0);
+  const bool segment = o.kind == OperandKind::Register && o.cls == RegClass::Segment;
+  const u64 value = segment ? x.s.seg[o.number].selector : TRY(x.read(0));
+  StackCursor stack(x.s, x.bus);
+  TRY(stack.push(value, x.insn.operand_size));
+  stack.commit(x.s);
+  return Outcome::Done;
 }
 
-Outcome pop(Executor& x) {
-  const Operand o = operand(x.i, 0);
-  const unsigned n = x.i.operand_size;
-  const u64 old = x.s.gpr[cpu::Rsp];
-  const u64 value = TRY(x.pop(n));
+Outcome pop(Execution& x) {
+  const Operand o = operand(x.insn, 0);
+  StackCursor stack(x.s, x.bus);
+  const u64 value = TRY(stack.pop(x.insn.operand_size));
+  const u64 old = x.s.gpr[x86::Rsp];
   if (o.kind == OperandKind::Register && o.cls == RegClass::Segment) {
-    if (OrFault<void> loaded =
-            cpu::load_segment(x.s, x.bus, static_cast<SegReg>(o.number), static_cast<u16>(value));
-        !loaded) {
-      x.s.gpr[cpu::Rsp] = old;
-      return loaded.error();
-    }
-    if (o.number == cpu::Ss) x.s.interrupt_shadow = true;
-    return x.done();
+    const auto seg = static_cast<x86::SegReg>(o.number);
+    const u64 rsp = stack.rsp(old);  // as wide as the old SS says
+    TRY(x86::load_segment(x.s, x.bus, seg, static_cast<u16>(value)));
+    x.s.gpr[x86::Rsp] = rsp;
+    x.s.interrupt_shadow = seg == x86::Ss;
+    return Outcome::Done;
   }
-  // A memory operand based on rSP is addressed by the new stack pointer.
-  if (OrFault<void> written = x.write(0, value); !written) {
-    x.s.gpr[cpu::Rsp] = old;
-    return written.error();
+  // A memory operand is addressed with RSP as it is after the pop; POP RSP keeps what was popped.
+  stack.commit(x.s);
+  if (OrFault<void> done = x.write(0, value); !done) {
+    x.s.gpr[x86::Rsp] = old;
+    return done.error();
   }
-  return x.done();
+  return Outcome::Done;
 }
 
-Outcome pusha(Executor& x) {
-  const unsigned n = x.i.operand_size;
-  const u64 sp = x.stack_pointer();
-  const u64 bottom = truncated(sp - 8 * n, x.stack_size());
-  const u64 at = TRY(cpu::segment_linear(x.s, cpu::Ss, bottom, 8 * n, PageAccess::Write));
-  TRY(x.bus.probe(at, 8 * n, PageAccess::Write, Privilege::Current));
-  for (unsigned r = 0; r < 8; r++)
-    TRY(x.bus.store(at + (7 - r) * n, n, x.gpr(r, n), Privilege::Current));
-  x.set_stack_pointer(bottom);
-  return x.done();
+Outcome push_all(Execution& x) {
+  StackCursor stack(x.s, x.bus);
+  for (unsigned i = 0; i < 8; i++) TRY(stack.push(x.s.gpr[i], x.insn.operand_size));
+  stack.commit(x.s);
+  return Outcome::Done;
 }
 
-Outcome popa(Executor& x) {
-  const unsigned n = x.i.operand_size;
-  const u64 at = TRY(cpu::segment_linear(x.s, cpu::Ss, x.stack_pointer(), 8 * n, PageAccess::Read));
-  TRY(x.bus.probe(at, 8 * n, PageAccess::Read, Privilege::Current));
-  for (unsigned r = 0; r < 8; r++) {
-    const u64 value = TRY(x.bus.load(at + (7 - r) * n, n, Privilege::Current));
-    if (r != cpu::Rsp) x.set_gpr(r, n, value);
+Outcome pop_all(Execution& x) {
+  StackCursor stack(x.s, x.bus);
+  u64 values[8];
+  for (unsigned i = 8; i-- > 0;) values[i] = TRY(stack.pop(x.insn.operand_size));
+  for (unsigned i = 0; i < 8; i++)
+    if (i != x86::Rsp) x.set_gpr(i, x.insn.operand_size, values[i]);
+  stack.commit(x.s);
+  return Outcome::Done;
+}
+
+Outcome push_flags(Execution& x) {
+  const u64 flags = TRY(x86::pushed_flags(x.s, x.insn.operand_size));
+  StackCursor stack(x.s, x.bus);
+  TRY(stack.push(flags, x.insn.operand_size));
+  stack.commit(x.s);
+  return Outcome::Done;
+}
+
+Outcome pop_flags(Execution& x) {
+  StackCursor stack(x.s, x.bus);
+  const u64 value = TRY(stack.pop(x.insn.operand_size));
+  x.s.rflags = TRY(x86::popped_flags(x.s, value, x.insn.operand_size));
+  stack.commit(x.s);
+  return Outcome::Done;
+}
+
+Outcome enter(Execution& x) {
+  const unsigned size = x.insn.operand_size, width = x86::stack_width(x.s);
+  const unsigned level = x.insn.imm2 & 31;
+  StackCursor stack(x.s, x.bus);
+  TRY(stack.push(x.s.gpr[x86::Rbp], size));
+  const u64 frame = stack.pointer();
+  u64 outer = x.s.gpr[x86::Rbp];
+  for (unsigned i = 1; i < level; i++) {
+    outer = (outer - size) & low_mask(8 * width);
+    const u64 at = TRY(x86::segment_linear(x.s, x86::Ss, outer, size, PageAccess::Read));
+    TRY(stack.push(TRY(x.bus.load(at, size, Privilege::Current)), size));
   }
-  x.set_stack_pointer(truncated(x.stack_pointer() + 8 * n, x.stack_size()));
-  return x.done();
+  if (level > 0) TRY(stack.push(frame, size));
+  stack.release(~(x.insn.imm & 0xffff) + 1);
+  // The new top must be writable although nothing is written there.
+  const u64 top = TRY(x86::segment_linear(x.s, x86::Ss, stack.pointer(), size, PageAccess::Write));
+  TRY(x.bus.probe(top, size, PageAccess::Write, Privilege::Current));
+  x.set_gpr(x86::Rbp, size, frame);
+  stack.commit(x.s);
+  return Outcome::Done;
 }
 
-Outcome pushf(Executor& x) {
-  if (cpu::v86_mode(x.s) && cpu::iopl(x.s) < 3) return cpu::general_protection();
-  const u64 flags = (x.s.rflags | 2) & ~static_cast<u64>(cpu::kRf | cpu::kVm);
-  TRY(x.push(x.i.operand_size, flags));
-  return x.done();
-}
-
-Outcome popf(Executor& x) {
-  if (cpu::v86_mode(x.s) && cpu::iopl(x.s) < 3) return cpu::general_protection();
-  u64 mask = kPopfUser;
-  if (x.cpl() <= cpu::iopl(x.s)) mask |= cpu::kIf;
-  if (x.cpl() == 0) mask |= cpu::kIopl;
-  if (x.i.operand_size == 2) mask &= 0xffff;
-  const u64 value = TRY(x.pop(x.i.operand_size));
-  x.s.rflags = (merge(x.s.rflags, value, mask) | 2) & ~u64{cpu::kRf};
-  return x.done();
-}
-
-Outcome enter(Executor& x) {
-  const unsigned n = x.i.operand_size, width = x.stack_size();
-  const unsigned level = x.i.imm2 & 31;
-  const u64 rsp = x.s.gpr[cpu::Rsp], rbp = x.s.gpr[cpu::Rbp];
-  auto undo = [&](cpu::Fault fault) -> Outcome {
-    x.s.gpr[cpu::Rsp] = rsp;
-    return fault;
-  };
-  if (auto r = x.push(n, rbp); !r) return undo(r.error());
-  const u64 frame = x.stack_pointer();
-  for (unsigned l = 1; l < level; l++) {
-    auto link = x.load(cpu::Ss, truncated(rbp - l * n, width), n);
-    if (!link) return undo(link.error());
-    if (auto r = x.push(n, *link); !r) return undo(r.error());
-  }
-  if (level > 0)
-    if (auto r = x.push(n, frame); !r) return undo(r.error());
-  const u64 top = truncated(x.stack_pointer() - (x.i.imm & 0xffff), width);
-  if (auto at = cpu::segment_linear(x.s, cpu::Ss, top, 1, PageAccess::Write); !at)
-    return undo(at.error());
-  x.set_stack_pointer(top);
-  x.set_gpr(cpu::Rbp, n, frame);
-  return x.done();
-}
-
-Outcome leave(Executor& x) {
-  const u64 value = TRY(x.load(cpu::Ss, x.gpr(cpu::Rbp, x.stack_size()), x.i.operand_size));
-  x.set_stack_pointer(
-      truncated(x.gpr(cpu::Rbp, x.stack_size()) + x.i.operand_size, x.stack_size()));
-  x.set_gpr(cpu::Rbp, x.i.operand_size, value);
-  return x.done();
-}
-
-}  // namespace
-
-Outcome execute_stack(Executor& x) {
-  switch (x.i.mnemonic) {
-    case Mnemonic::Push: return push(x);
-    case Mnemonic::Pop: return pop(x);
-    case Mnemonic::Pusha: return pusha(x);
-    case Mnemonic::Popa: return popa(x);
-    case Mnemonic::Pushf: return pushf(x);
-    case Mnemonic::Popf: return popf(x);
-    case Mnemonic::Enter: return enter(x);
-    case Mnemonic::Leave: return leave(x);
-    default: return Outcome::Native;
-  }
+Outcome leave(Execution& x) {
+  const unsigned size = x.insn.operand_size, width = x86::stack_width(x.s);
+  const u64 frame = x.gpr(x86::Rbp, width);
+  const u64 at = TRY(x86::segment_linear(x.s, x86::Ss, frame, size, PageAccess::Read));
+  const u64 value = TRY(x.bus.load(at, size, Privilege::Current));
+  x.set_gpr(x86::Rsp, width, frame + size);
+  x.set_gpr(x86::Rbp, size, value);
+  return Outcome::Done;
 }
 
 }  // namespace menura::jit::x86
