@@ -137,6 +137,9 @@ TEST_P(BootTest, AKernelStartsWithoutFirmware) {
   EXPECT_EQ(outcome.serial, "(the command line) (the initrd) RSD PTR ");
 }
 
+INSTANTIATE_TEST_SUITE_P(Jit, BootTest, testing::Values(Way{"jit", ""}),
+                         [](const auto&) { return std::string("user_chips"); });
+
 INSTANTIATE_TEST_SUITE_P(Kvm, BootTest,
                          testing::Values(Way{"kvm", "on"}, Way{"kvm", "split"}, Way{"kvm", "off"}),
                          [](const auto& info) {

@@ -1,4 +1,5 @@
 #include "accel/dummy/dummy_accelerator.h"
+#include "accel/jit/jit_accelerator.h"
 #include "accel/kvm/kvm_accelerator.h"
 #include "machine/catalogue/catalogue_tables.h"
 #include "machine/machine.h"
@@ -51,6 +52,21 @@ Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const Accelerato
       KvmAccelerator::create(context, {machine.tape(), machine.loop().virtual_time()}, options)));
 }
 
+// -accel jit,...
+struct JitProperties {
+  Size tb_size{64 << 20};
+  void describe(PropertyVisitor& p) {
+    p.field("tb-size", tb_size, "translated code kept per vCPU");
+  }
+};
+
+Result<std::unique_ptr<Accelerator>> make_jit(Machine& machine, const AcceleratorContext& context) {
+  JitProperties properties;
+  TRY(read_properties(properties, options_of(machine.config(), "jit"), "-accel jit"));
+  return std::unique_ptr<Accelerator>(
+      TRY(JitAccelerator::create(context, {.code_size = properties.tb_size.bytes})));
+}
+
 struct NoProperties {
   void describe(PropertyVisitor&) {}
 };
@@ -68,6 +84,9 @@ std::vector<AcceleratorKind> accelerator_kinds(Machine* machine) {
       {.name = "kvm",
        .help = "the host's virtualization (Linux KVM)",
        .create = [machine](const AcceleratorContext& c) { return make_kvm(*machine, c); }},
+      {.name = "jit",
+       .help = "our own processor, by translation",
+       .create = [machine](const AcceleratorContext& c) { return make_jit(*machine, c); }},
       {.name = "qtest",
        .aliases = {"dummy"},
        .help = "runs no guest code: devices are driven by the qtest protocol",
