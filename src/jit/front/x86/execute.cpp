@@ -194,8 +194,7 @@ constexpr size_t kMnemonics = static_cast<size_t>(Mnemonic::Count);
 
 constexpr std::array<Handler, kMnemonics> by_mnemonic() {
   std::array<Handler, kMnemonics> handlers{};
-  for (const Entry& entry : kEntries)
-    handlers[static_cast<size_t>(entry.mnemonic)] = entry.handler;
+  for (const Entry& entry : kEntries) handlers[static_cast<size_t>(entry.mnemonic)] = entry.handler;
   return handlers;
 }
 constexpr std::array<Handler, kMnemonics> kHandlers = by_mnemonic();

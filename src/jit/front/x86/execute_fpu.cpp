@@ -57,12 +57,7 @@ bool real_format(const Execution& x) { return !x86::protected_mode(x.s); }
 void write_environment(const Execution& x, Bytes image) {
   const x86::X87State& f = x.s.x87;
   const bool wide = image.size() == kLongEnvironment;
-  u32 words[7] = {f.fcw,
-                  f.fsw,
-                  full_tags(f),
-                  static_cast<u32>(f.fip),
-                  0,
-                  static_cast<u32>(f.fdp),
+  u32 words[7] = {f.fcw, f.fsw, full_tags(f), static_cast<u32>(f.fip), 0, static_cast<u32>(f.fdp),
                   0};
   if (wide && !real_format(x)) words[4] = u32{f.fop} << 16;
   if (real_format(x)) {

@@ -81,10 +81,9 @@ Outcome set_al_on_carry(Execution& x) {
 }
 
 Outcome translate_byte(Execution& x) {
-  const u64 offset =
-      (x.s.gpr[x86::Rbx] + x.gpr(x86::Rax, 1)) & low_mask(8 * x.insn.address_size);
-  const u64 at = TRY(x86::segment_linear(x.s, segment_register(x.insn.segment), offset, 1,
-                                         PageAccess::Read));
+  const u64 offset = (x.s.gpr[x86::Rbx] + x.gpr(x86::Rax, 1)) & low_mask(8 * x.insn.address_size);
+  const u64 at =
+      TRY(x86::segment_linear(x.s, segment_register(x.insn.segment), offset, 1, PageAccess::Read));
   x.set_gpr(x86::Rax, 1, TRY(x.bus.load(at, 1, Privilege::Current)));
   return Outcome::Done;
 }

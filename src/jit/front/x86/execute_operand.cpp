@@ -7,7 +7,8 @@ u64 effective_address(const x86::State& s, const Insn& insn) {
   u64 offset = static_cast<u64>(insn.disp);
   if (insn.has(seen::kRipRelative)) offset += s.rip + insn.length;
   if (insn.base != kNoRegister) offset += s.gpr[insn.base];
-  if (insn.index != kNoRegister && !insn.has(seen::kVsib)) offset += s.gpr[insn.index] << insn.scale;
+  if (insn.index != kNoRegister && !insn.has(seen::kVsib))
+    offset += s.gpr[insn.index] << insn.scale;
   return offset & low_mask(8 * insn.address_size);
 }
 

@@ -160,8 +160,8 @@ Outcome move_string(Execution& x) {
   return repeat(x, run, [&]() -> OrFault<u64> {
     u64 n = 1;
     const Bytes from = run.source_window(run.count());
-    const Bytes to = from.empty() ? Bytes{}
-                                  : run.dest_window(from.size() / run.size(), PageAccess::Write);
+    const Bytes to =
+        from.empty() ? Bytes{} : run.dest_window(from.size() / run.size(), PageAccess::Write);
     if (!to.empty()) {
       n = to.size() / run.size();
       copy_forward(to, from.first(to.size()), run.size());

@@ -59,8 +59,8 @@ Outcome halt(Execution& x) {
 Outcome monitor(Execution& x) {
   if (ecx(x) != 0) return x86::general_protection();
   const u64 offset = x.gpr(x86::Rax, x.insn.address_size);
-  const u64 at = TRY(x86::segment_linear(x.s, segment_register(x.insn.segment), offset, 1,
-                                         PageAccess::Read));
+  const u64 at =
+      TRY(x86::segment_linear(x.s, segment_register(x.insn.segment), offset, 1, PageAccess::Read));
   TRY(x.bus.probe(at, 1, PageAccess::Read, Privilege::Current));
   return Outcome::Done;
 }
@@ -162,8 +162,8 @@ Outcome invalidate_page(Execution& x) {
 Outcome invalidate_context(Execution& x) {
   enum : u64 { kAddress, kSinglePcid, kEverything, kNonGlobal };
   std::array<u64, 2> descriptor{};
-  TRY(x.bus.read(TRY(x.address(16, PageAccess::Read)), std::as_writable_bytes(std::span(descriptor)),
-                 Privilege::Current));
+  TRY(x.bus.read(TRY(x.address(16, PageAccess::Read)),
+                 std::as_writable_bytes(std::span(descriptor)), Privilege::Current));
   const u64 kind = x.get(operand(x.insn, 0));
   const u16 pcid = descriptor[0] & 0xfff;
   if (kind > kNonGlobal || (descriptor[0] >> 12) != 0) return x86::general_protection();
@@ -195,8 +195,8 @@ Outcome flush_line(Execution& x) {
 Outcome clear_line(Execution& x) {
   constexpr u64 kLine = 64;
   const u64 offset = x.gpr(x86::Rax, x.insn.address_size) & ~(kLine - 1);
-  const u64 at = TRY(x86::segment_linear(x.s, segment_register(x.insn.segment), offset, kLine,
-                                         PageAccess::Write));
+  const u64 at = TRY(
+      x86::segment_linear(x.s, segment_register(x.insn.segment), offset, kLine, PageAccess::Write));
   constexpr std::array<std::byte, kLine> kZeros{};
   TRY(x.bus.write(at, kZeros, Privilege::Current));
   return Outcome::Done;

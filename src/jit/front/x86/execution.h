@@ -50,8 +50,7 @@ struct Execution {
   bool code64() const { return insn.mode == Mode::Bits64; }
   // The operand size as prefixes give it, where attr::kNativeSize hides it.
   bool operand16() const {
-    return insn.mode != Mode::Bits64 &&
-           (insn.mode == Mode::Bits16) != insn.has(seen::kOperandSize);
+    return insn.mode != Mode::Bits64 && (insn.mode == Mode::Bits16) != insn.has(seen::kOperandSize);
   }
 };
 

@@ -468,7 +468,6 @@ OrFault<void> write_cr4(Executor& x, u64 value) {
   return {};
 }
 
-
 }  // namespace
 
 }  // namespace menura::jit::x86

@@ -134,9 +134,8 @@ bool touches_mmx(const Row& row) {
 }
 
 Lowering lowering(const Row& row) {
-  constexpr u32 kOwn =
-      attr::kEmit | attr::kCpl0 | attr::kIo | attr::kIopl |
-                       attr::kStack | attr::kString | attr::kMasked;
+  constexpr u32 kOwn = attr::kEmit | attr::kCpl0 | attr::kIo | attr::kIopl | attr::kStack |
+                       attr::kString | attr::kMasked;
   bool own = (row.attributes & kOwn) != 0 || row.control() != Control::None;
   return own ? Lowering::Emitter : Lowering::Native;
 }
