@@ -1,16 +1,12 @@
 #include "cpu/x86/syscall.h"
 
-#include "base/bits.h"
+#include "cpu/x86/cpuid.h"
 #include "cpu/x86/paging.h"
 #include "cpu/x86/segments.h"
 
 namespace menura::x86 {
 
 namespace {
-
-// "Auth", "Genu": the first four letters of the vendor in CPUID leaf 0.
-constexpr u32 kAuth = 0x6874'7541;
-bool is_amd(CpuBus& bus) { return bus.cpuid(0, 0).ebx == kAuth; }
 
 enum class CodeSize : u8 { Bits32, Bits64 };
 
