@@ -9,6 +9,7 @@
 #include "accel/jit/host_oracle.h"
 #include "accel/jit/jit_vcpu.h"
 #include "accel/jit/test_machine.h"
+#include "jit/front/x86/sample.h"
 
 namespace menura::engine {
 namespace {
@@ -286,6 +287,117 @@ TEST(Native, SequencesMatchTheHost) {
       undefined.after(jit::x86::row_of(insn));
       program.insert(program.end(), bytes.begin(), bytes.end());
     }
+    compare(m, host, n, program, g, undefined);
+  }
+}
+
+// What execute() does instead of the host, for what a process may run.
+
+TEST(Semantics, StringInstructionsMatchTheHost) {
+  constexpr u8 kOpcodes[] = {0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf};
+  TestMachine m({.code_size = 4 << 20, .block_limit = 64});
+  HostOracle host;
+  Generator g(setting("MENURA_FUZZ_SEED", 3), m.data());
+  const u64 cases = setting("MENURA_FUZZ_CASES", 10000);
+  for (u64 i = 0; i < cases && !HasFatalFailure(); i++) {
+    std::vector<u8> program;
+    const bool down = g.chance(30);
+    if (down) program.push_back(0xfd);
+    if (g.chance(70)) program.push_back(g.chance(50) ? 0xf2 : 0xf3);
+    if (g.chance(25)) program.push_back(0x66);
+    if (g.chance(30)) program.push_back(0x48);
+    program.push_back(kOpcodes[g.number() % std::size(kOpcodes)]);
+    if (down) program.push_back(0xfc);
+    NativeState n = g.state();
+    // Around the border of two pages, near each other, sometimes long.
+    n.gpr[x86::Rcx] = g.number() % (g.chance(10) ? 200 : 20);
+    n.gpr[x86::Rsi] = m.data() + 0x2000 - 64 + g.number() % 128;
+    n.gpr[x86::Rdi] = n.gpr[x86::Rsi] + g.number() % 64 - 32;
+    compare(m, host, n, program, g, {});
+  }
+}
+
+TEST(Semantics, MaskedMovesMatchTheHost) {
+  using namespace jit::x86;
+  TestMachine m({.code_size = 4 << 20, .block_limit = 64});
+  HostOracle host;
+  Generator g(setting("MENURA_FUZZ_SEED", 4), m.data());
+  const u64 at = m.data() + 0x2000 - 16;
+  u64 random = 4, done = 0;
+  for (unsigned row = 1; row < row_count(); row++) {
+    const bool masked = row_at(row).attributes & attr::kMasked;
+    if (!masked && row_at(row).mnemonic != Mnemonic::Xlat) continue;
+    for (unsigned i = 0; i < 300 && !HasFatalFailure(); i++) {
+      const Sample code = sample(row, Mode::Bits64, random);
+      if (code.length == 0) continue;
+      const Insn insn = Decoder{Mode::Bits64, FeatureSet::all()}.decode(code.bytes);
+      const bool elsewhere = insn.address_size != 8 || insn.has(seen::kRipRelative) ||
+                             insn.segment >= jit::x86::Segment::Fs;
+      if (elsewhere) continue;
+      NativeState n = g.state();
+      n.gpr[menura::x86::Rdi] = n.gpr[menura::x86::Rbx] = at;
+      if (insn.has(seen::kVsib)) {
+        if (insn.base == kNoRegister || insn.base == menura::x86::Rsp) continue;
+        n.gpr[insn.base] = at - static_cast<u64>(insn.disp);
+        for (u8& byte : n.ymm[insn.index]) byte = 0;
+        const unsigned size = (insn.opcode & 1) ? 8 : 4;
+        for (unsigned k = 0; k < 32; k += size) n.ymm[insn.index][k] = g.number() % 16;
+      } else if (insn.is_memory()) {
+        if (insn.base == kNoRegister || insn.base == menura::x86::Rsp || insn.base == insn.index ||
+            insn.index == menura::x86::Rsp)
+          continue;
+        Generator::place(insn, n, at);
+      }
+      compare(m, host, n, {code.bytes.begin(), code.bytes.begin() + code.length}, g, {});
+      done++;
+    }
+  }
+  EXPECT_GT(done, 1000u);
+}
+
+// On a stack inside the data, which R15 swaps for the oracle's own.
+TEST(Semantics, StackInstructionsMatchTheHost) {
+  const std::vector<std::vector<u8>> kBodies = {
+      {0x50},                          // push rax
+      {0x54},                          // push rsp: holds an address that both know
+      {0x66, 0x51},                    // push cx
+      {0x6a, 0x80},                    // push -128
+      {0x66, 0x68, 0x34, 0x92},        // push imm16
+      {0x68, 0x78, 0x56, 0x34, 0x92},  // push imm32
+      {0xff, 0x36},                    // push [rsi]
+      {0xff, 0x74, 0x24, 0x08},        // push [rsp + 8]
+      {0x58},                          // pop rax
+      {0x66, 0x5a},                    // pop dx
+      {0x8f, 0x06},                    // pop [rsi]
+      {0x8f, 0x44, 0x24, 0x08},        // pop [rsp + 8]
+      {0x66, 0x8f, 0x04, 0x24},        // pop word [rsp]
+      {0xc8, 0x20, 0x00, 0x00},        // enter 32, 0
+      {0xc8, 0x10, 0x00, 0x01},        // enter 16, 1
+      {0xc8, 0x08, 0x00, 0x04},        // enter 8, 4
+      {0x66, 0xc8, 0x08, 0x00, 0x02},  // enter of words
+      {0xc9},                          // leave
+  };
+  constexpr size_t kFrames = 13, kWordFrame = 16;
+  TestMachine m({.code_size = 4 << 20, .block_limit = 64});
+  HostOracle host;
+  Generator g(setting("MENURA_FUZZ_SEED", 5), m.data());
+  const u64 cases = setting("MENURA_FUZZ_CASES", 5000);
+  for (u64 i = 0; i < cases && !HasFatalFailure(); i++) {
+    std::vector<u8> program = {0x49, 0x89, 0xe7, 0x48, 0x89, 0xfc};  // mov r15, rsp; mov rsp, rdi
+    // LEAVE loads RBP with anything, and ENTER of words truncates it: no frame comes after either.
+    for (unsigned k = 0, framed = 0; k < 6; k++) {
+      const size_t which = g.number() % kBodies.size();
+      if (which >= kFrames && framed) continue;
+      framed |= which >= kWordFrame;
+      program.insert(program.end(), kBodies[which].begin(), kBodies[which].end());
+    }
+    // mov r14, rsp; mov rsp, r15; xor r15d, r15d
+    for (u8 byte : {0x49, 0x89, 0xe6, 0x4c, 0x89, 0xfc, 0x45, 0x31, 0xff}) program.push_back(byte);
+    NativeState n = g.state();
+    n.gpr[x86::Rsi] = m.data() + 0x800;
+    n.gpr[x86::Rdi] = m.data() + 0x2000 + g.number() % 32;
+    n.gpr[x86::Rbp] = n.gpr[x86::Rdi] + 64;
+    UndefinedFlags undefined;
     compare(m, host, n, program, g, undefined);
   }
 }
