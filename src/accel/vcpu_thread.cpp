@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "event/signals.h"
 
 namespace menura {
 
@@ -111,6 +112,7 @@ void VcpuThread::interrupt() {
 
 void VcpuThread::main() {
   current_thread = this;
+  leave_signals_to_main_thread();
   pthread_setname_np(pthread_self(), config_.name.substr(0, 15).c_str());
   auto made = accelerator_.create_vcpu(config_.vcpu);
   const bool created = static_cast<bool>(made);

@@ -7,6 +7,13 @@
 
 namespace menura {
 
+void leave_signals_to_main_thread() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
 Result<std::unique_ptr<SignalWatch>> SignalWatch::create(EventLoop& loop,
                                                          std::initializer_list<int> signals,
                                                          std::function<void(int)> callback) {

@@ -1,7 +1,7 @@
 // SignalWatch: signals of the process as callbacks of the loop, through signalfd(2).
 //
-// Owner: the program. Threads: created before any other thread, so that all inherit the blocked
-// mask; the callback runs under the machine lock.
+// Owner: the program. Threads: on the main thread; all others call leave_signals_to_main_thread()
+// first. The callback runs under the machine lock.
 // Example: `auto watch = TRY(SignalWatch::create(loop, {SIGINT, SIGTERM}, [&](int) { quit(); }));`
 #pragma once
 
@@ -14,6 +14,9 @@
 #include "event/event_loop.h"
 
 namespace menura {
+
+// Blocks SIGINT, SIGTERM and SIGHUP for the calling thread.
+void leave_signals_to_main_thread();
 
 class SignalWatch {
  public:

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/format.h"
+#include "event/signals.h"
 
 namespace menura {
 
@@ -46,6 +47,7 @@ bool WorkerPool::start_thread() {
   const std::string name = format("{} {}", name_, threads_.size()).substr(0, 15);
   try {
     threads_.emplace_back([this, name] {
+      leave_signals_to_main_thread();
       ::pthread_setname_np(::pthread_self(), name.c_str());
       run_jobs();
     });

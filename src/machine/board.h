@@ -19,7 +19,10 @@ namespace menura {
 
 class Machine;
 class PciBus;
+class GsiRouting;
 class IdeChannel;
+class IrqStatistics;
+class Ps2Keyboard;
 
 enum class WakeCause : u8 { Other, PowerButton, Rtc };
 
@@ -44,8 +47,10 @@ class Board {
   virtual PciBus* pci_bus() { return nullptr; }
   virtual IdeChannel* ide_channel(unsigned /*channel*/) { return nullptr; }
   virtual IrqLine isa_irq(unsigned /*irq*/) { return {}; }
-  // "pic", "ioapic", "lapic", ...: a text for people, NotFound when this board has no such chip.
-  virtual Result<std::string> describe_chip(std::string_view chip) = 0;
+  virtual Ps2Keyboard* keyboard() { return nullptr; }
+  // What all GSIs pass through, and where they go.
+  virtual IrqStatistics* irqs() { return nullptr; }
+  virtual const GsiRouting* gsi_routing() { return nullptr; }
 };
 
 // A row of the machine catalogue (-machine help).

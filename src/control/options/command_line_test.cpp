@@ -156,6 +156,8 @@ TEST(CommandLineTest, TellsWhatIsWrong) {
       {{"-m", "64,sice=1"}, {"-m", "did you mean 'size'"}},
       {{"-mem-path", ""}, {"-mem-path", "a path"}},
       {{"-bios", ""}, {"-bios", "a file"}},
+      {{"-kernel", ""}, {"-kernel", "a file"}},
+      {{"-initrd", ""}, {"-initrd", "a file"}},
       {{"-boot", "q"}, {"-boot", "letters", "q"}},
       {{"-boot", "menue=on"}, {"-boot", "did you mean 'menu'"}},
       {{"-rtc", "clok=vm"}, {"-rtc", "did you mean 'clock'"}},

@@ -103,6 +103,23 @@ Result<void> set_bios(CommandLine& line, OptionArgument argument) {
   return {};
 }
 
+Result<void> set_kernel(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a file"));
+  line.options.machine.firmware.kernel = argument;
+  return {};
+}
+
+Result<void> set_initrd(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a file"));
+  line.options.machine.firmware.initrd = argument;
+  return {};
+}
+
+Result<void> set_append(CommandLine& line, OptionArgument argument) {
+  line.options.machine.firmware.append = argument;
+  return {};
+}
+
 Result<void> set_boot(CommandLine& line, OptionArgument argument) {
   BootOptions& boot = line.options.machine.boot;
   TRY(read_into(boot, argument, "order", "boot options"));

@@ -14,7 +14,6 @@
 #include "machine/pc/pc_clock.h"
 #include "machine/pc/pc_cpuid.h"
 #include "machine/pc/pc_firmware.h"
-#include "state/tree.h"
 
 namespace menura {
 
@@ -120,10 +119,10 @@ Result<void> PcBoard::build_timers() {
 }
 
 void PcBoard::build_keyboard_controller() {
-  Ps2Keyboard& keyboard = adopt(std::make_unique<Ps2Keyboard>("ps2-kbd"));
+  keyboard_ = &adopt(std::make_unique<Ps2Keyboard>("ps2-kbd"));
   Ps2Mouse& mouse = adopt(std::make_unique<Ps2Mouse>("ps2-mouse"));
   I8042& kbc = adopt(std::make_unique<I8042>(
-      "i8042", keyboard, mouse,
+      "i8042", *keyboard_, mouse,
       I8042::Wires{.irq1 = interrupts_.isa(1),
                    .irq12 = interrupts_.isa(12),
                    .set_a20 = [this](bool on) { set_a20(keyboard_a20_, on); },
@@ -292,22 +291,6 @@ void PcBoard::connect_cpu(unsigned index, CpuInterrupts& cpu) {
 void PcBoard::reset_cpu(unsigned index, x86::State& state) {
   state.reset(x86::State::ResetCause::PowerOn, cpu_signature_, index == 0);
   if (linux_boot_ && index == 0) linux_boot_->set_entry(state);
-}
-
-Result<std::string> PcBoard::describe_chip(std::string_view chip) {
-  Device* device = nullptr;
-  if (chip == "pic") {
-    device = interrupts_.pic();
-  } else if (chip == "ioapic") {
-    device = interrupts_.ioapic();
-  } else if (chip == "lapic") {
-    device = interrupts_.lapic(0);
-  } else {
-    return fail(Errc::NotFound, "This board has no '{}'", chip);
-  }
-  if (!device)
-    return fail(Errc::NotFound, "The {} lives in the accelerator (kernel-irqchip)", chip);
-  return print_tree(save_state(*device, device->id()));
 }
 
 }  // namespace menura

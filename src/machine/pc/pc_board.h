@@ -43,7 +43,9 @@ class PcBoard final : public Board {
   PciBus* pci_bus() override { return &i440fx_->root_bus(); }
   IdeChannel* ide_channel(unsigned channel) override;
   IrqLine isa_irq(unsigned irq) override;
-  Result<std::string> describe_chip(std::string_view chip) override;
+  Ps2Keyboard* keyboard() override { return keyboard_; }
+  IrqStatistics* irqs() override { return &interrupts_.gsis(); }
+  const GsiRouting* gsi_routing() override { return &interrupts_.routing(); }
 
  private:
   void build_chipset();
@@ -77,6 +79,7 @@ class PcBoard final : public Board {
   Piix3Ide* ide_ = nullptr;
   Piix4Pm* pm_ = nullptr;
   Pit* pit_ = nullptr;
+  Ps2Keyboard* keyboard_ = nullptr;
   Rtc* rtc_ = nullptr;
   FwCfg* fw_cfg_ = nullptr;
   PcLinuxBoot* linux_boot_ = nullptr;  // with -kernel

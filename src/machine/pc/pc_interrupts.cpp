@@ -32,8 +32,9 @@ void PcInterrupts::build() {
       msi_ = kernel;
       break;
   }
+  statistics_ = std::make_unique<IrqStatistics>(*gsis_);
   for (unsigned irq = 0; irq < kIsaIrqs; irq++)
-    isa_or_[irq] = std::make_unique<IrqOr>(IrqLine(*gsis_, irq));
+    isa_or_[irq] = std::make_unique<IrqOr>(IrqLine(*statistics_, irq));
 }
 
 void PcInterrupts::build_user_chips(MsiSink& messages) {

@@ -15,6 +15,7 @@
 #include "hw/intc/apic_bus.h"
 #include "hw/intc/gsi_routing.h"
 #include "hw/intc/ioapic.h"
+#include "hw/intc/irq_statistics.h"
 #include "hw/intc/lapic.h"
 #include "hw/intc/pic.h"
 #include "machine/machine.h"
@@ -33,7 +34,8 @@ class PcInterrupts {
   // The PCI router's input to the same interrupt.
   IrqLine isa_from_pirq(unsigned irq) { return IrqLine(*isa_or_[irq], kPirq); }
   // All interrupts by GSI, past the ISA sharing.
-  IrqSink& gsis() { return *gsis_; }
+  IrqStatistics& gsis() { return *statistics_; }
+  const GsiRouting& routing() const { return *routing_; }
   MsiSink& msi() { return *msi_; }
 
   // What a vCPU is given; makes its LAPIC in user mode.
@@ -60,6 +62,7 @@ class PcInterrupts {
   std::vector<std::unique_ptr<Lapic>> lapics_;
   std::array<std::unique_ptr<IrqOr>, kIsaIrqs> isa_or_;
   IrqSink* gsis_ = nullptr;
+  std::unique_ptr<IrqStatistics> statistics_;  // in front of gsis_
   MsiSink* msi_ = nullptr;
   CpuInterrupts* bootstrap_ = nullptr;  // split mode: takes the PIC's INTR
 };

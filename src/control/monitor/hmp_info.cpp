@@ -1,0 +1,172 @@
+// The subjects of `info`.
+#include <algorithm>
+
+#include "accel/kvm/kvm_accelerator.h"
+#include "base/text.h"
+#include "base/version.h"
+#include "control/monitor/hmp.h"
+#include "control/monitor/qmp_query.h"
+#include "control/options/program_options.h"
+#include "hw/intc/info.h"
+#include "hw/pci/pci_info.h"
+#include "machine/chardevs.h"
+#include "machine/drives.h"
+#include "state/tree.h"
+
+namespace menura {
+
+namespace {
+
+using Answer = Result<std::string>;
+
+Answer info_version(HmpContext&, HmpWords) { return version_line() + "\n"; }
+
+Answer info_status(HmpContext& context, HmpWords) {
+  const StatusReply status = TRY(query_status(context.target, {}));
+  return format("VM status: {}{}\n", status.running ? "running" : "paused",
+                status.running || status.status == "paused" ? "" : format(" ({})", status.status));
+}
+
+Answer info_name(HmpContext& context, HmpWords) {
+  const std::string& name = context.target.machine.config().name;
+  return name.empty() ? name : name + "\n";
+}
+
+Answer info_uuid(HmpContext& context, HmpWords) {
+  return TRY(query_uuid(context.target, {})).uuid + "\n";
+}
+
+Answer info_kvm(HmpContext& context, HmpWords) {
+  const KvmReply kvm = TRY(query_kvm(context.target, {}));
+  std::string text = format("kvm support: {}\n", kvm.enabled   ? "enabled"
+                                                 : kvm.present ? "disabled"
+                                                               : "not present");
+  if (kvm.enabled)
+    text +=
+        print_kvm_info(static_cast<KvmAccelerator&>(context.target.machine.accelerator()).info());
+  return text;
+}
+
+Answer info_cpus(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const std::unique_ptr<VcpuThread>& cpu : context.target.machine.cpus())
+    text += format("{} CPU #{}: thread_id={}{}\n", cpu->index() == context.cpu ? '*' : ' ',
+                   cpu->index(), cpu->thread_id(), cpu->halted() ? " (halted)" : "");
+  return text;
+}
+
+Answer info_registers(HmpContext& context, HmpWords words) {
+  if (words.empty()) return x86::print_registers(context.registers());
+  if (words.size() != 1 || words[0] != "-a")
+    return fail(Errc::InvalidArgument, "info registers: expected -a (all CPUs) or nothing");
+  std::string text;
+  HmpContext each = context;
+  for (each.cpu = 0; each.cpu < context.target.machine.cpus().size(); each.cpu++)
+    text += format("CPU#{}\n{}\n", each.cpu, x86::print_registers(each.registers()));
+  return text;
+}
+
+Answer info_mtree(HmpContext& context, HmpWords words) {
+  bool flat = false;
+  bool owners = false;
+  for (const std::string_view word : words) {
+    if (word != "-f" && word != "-o")
+      return fail(Errc::InvalidArgument, "info mtree: expected -f (flat) or -o (owners), not '{}'",
+                  word);
+    (word == "-f" ? flat : owners) = true;
+  }
+  const auto print = flat ? print_flat_view : print_region_tree;
+  return print(context.target.machine.memory(), owners) +
+         print(context.target.machine.io(), owners);
+}
+
+Answer info_pci(HmpContext& context, HmpWords) {
+  const PciBus* bus = context.target.machine.board().pci_bus();
+  if (!bus) return fail(Errc::NotFound, "This machine has no PCI bus");
+  return print_pci(*bus);
+}
+
+std::string live_state(Device& device) { return print_tree(save_state(device, device.id())); }
+
+void print_device(const Device& device, size_t depth, std::string& text) {
+  text += format("{:{}}{} (type {})\n", "", 2 * depth, device.id(), device.type());
+  for (const Device* child : device.children()) print_device(*child, depth + 1, text);
+}
+
+Answer info_qtree(HmpContext& context, HmpWords words) {
+  const RestingCpus resting(context.target.machine);
+  std::string text;
+  std::vector<std::string_view> ids;
+  for (Device* device : context.target.machine.all_devices()) {
+    if (words.empty() && !device->parent()) print_device(*device, 0, text);
+    ids.push_back(device->id());
+    if (!words.empty() && device->id() == words[0]) text += live_state(*device);
+  }
+  if (text.empty())
+    return fail(Errc::NotFound, "info qtree: there is no device '{}'{}", words[0],
+                suggestion(words[0], ids));
+  return text;
+}
+
+// A chip's state, whichever engine has it: ours, or KVM's.
+Answer chip(HmpContext& context, std::initializer_list<std::string_view> types) {
+  const RestingCpus resting(context.target.machine);
+  std::string text;
+  for (Device* device : context.target.machine.all_devices())
+    if (std::ranges::find(types, device->type()) != types.end()) text += live_state(*device);
+  if (text.empty()) return fail(Errc::NotFound, "This machine has no such chip");
+  return text;
+}
+
+Answer info_pic(HmpContext& context, HmpWords) { return chip(context, {"isa-i8259", "kvm-i8259"}); }
+Answer info_ioapic(HmpContext& context, HmpWords) {
+  return chip(context, {"ioapic", "kvm-ioapic"});
+}
+Answer info_lapic(HmpContext& context, HmpWords) { return chip(context, {"apic", "kvm-apic"}); }
+
+Answer info_irq(HmpContext& context, HmpWords) {
+  Board& board = context.target.machine.board();
+  if (!board.irqs() || !board.gsi_routing())
+    return fail(Errc::NotFound, "This machine has no interrupt lines");
+  return print_irqs(*board.irqs(), *board.gsi_routing());
+}
+
+Answer info_chardev(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const Chardevs::Info& info : context.target.machine.chardevs().list())
+    text += format("{}: filename={}\n", info.id, info.where);
+  return text;
+}
+
+Answer info_block(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const std::unique_ptr<Drive>& drive : context.target.machine.drives().all())
+    text += format("{}: {} ({}{})\n", drive->options.id, drive->options.file, drive->options.format,
+                   drive->options.readonly ? ", read-only" : "");
+  return text;
+}
+
+constexpr HmpCommand kSubjects[] = {
+    {"version", "", "the version", info_version},
+    {"status", "", "the run state", info_status},
+    {"name", "", "the guest's name", info_name},
+    {"uuid", "", "the machine's UUID", info_uuid},
+    {"kvm", "", "whether KVM runs the guest, and what it has done", info_kvm},
+    {"cpus", "", "the CPUs and their threads", info_cpus},
+    {"registers", "[-a]", "the registers of the chosen CPU, or of all", info_registers},
+    {"mtree", "[-f] [-o]", "memory and ports: as a tree or flat, with owners", info_mtree},
+    {"pci", "", "the PCI devices", info_pci},
+    {"qtree", "[device]", "the devices, or all about one of them", info_qtree},
+    {"irq", "", "the interrupt lines that rose, how often, and where they go", info_irq},
+    {"pic", "", "the 8259A interrupt controllers", info_pic},
+    {"ioapic", "", "the I/O APIC", info_ioapic},
+    {"lapic", "", "the local APICs", info_lapic},
+    {"chardev", "", "the character devices", info_chardev},
+    {"block", "", "the drives", info_block},
+};
+
+}  // namespace
+
+std::span<const HmpCommand> hmp_info_commands() { return kSubjects; }
+
+}  // namespace menura

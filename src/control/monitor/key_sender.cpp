@@ -1,0 +1,26 @@
+#include "control/monitor/key_sender.h"
+
+#include "base/units.h"
+#include "hw/input/ps2_keyboard.h"
+
+namespace menura {
+
+KeySender::KeySender(Machine& machine)
+    : machine_(machine), timer_(machine.loop().host_time(), [this] { release(); }) {}
+
+Result<void> KeySender::send(std::vector<Key> keys, u32 hold_ms) {
+  Ps2Keyboard* keyboard = machine_.board().keyboard();
+  if (!keyboard) return fail(Errc::Unsupported, "This machine has no keyboard");
+  release();
+  for (const Key key : keys) keyboard->press(key, true);
+  held_ = std::move(keys);
+  timer_.arm(machine_.loop().host_time().now_ns() + i64{hold_ms} * kNsPerMs);
+  return {};
+}
+
+void KeySender::release() {
+  timer_.cancel();
+  for (; !held_.empty(); held_.pop_back()) machine_.board().keyboard()->press(held_.back(), false);
+}
+
+}  // namespace menura

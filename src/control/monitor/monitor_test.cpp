@@ -1,0 +1,368 @@
+#include <gtest/gtest.h>
+
+#include "accel/dummy/qtest_double.h"
+#include "base/units.h"
+#include "control/monitor/command.h"
+#include "control/monitor/hmp_monitor.h"
+#include "control/monitor/memory_dump.h"
+#include "control/monitor/qmp_monitor.h"
+#include "machine/catalogue/catalogue_tables.h"
+
+namespace menura {
+namespace {
+
+struct Client final : Chardev {
+  size_t write(ConstBytes bytes) override {
+    const size_t taken = std::min(bytes.size(), takes);
+    sent.append(reinterpret_cast<const char*>(bytes.data()), taken);
+    return taken;
+  }
+  void attach(CharSink* s) override { sink = s; }
+  void accept_input() override { accepts++; }
+  void type(std::string_view text) {
+    while (!text.empty() && sink->room() > 0) {
+      const size_t length = std::min(text.size(), sink->room());
+      sink->receive(std::as_bytes(std::span(text.substr(0, length))));
+      text.remove_prefix(length);
+    }
+  }
+  std::string take() { return std::exchange(sent, {}); }
+
+  std::string sent;
+  size_t takes = ~size_t{0};
+  unsigned accepts = 0;
+  CharSink* sink = nullptr;
+};
+
+// A PC whose CPUs do not run.
+struct Rig {
+  Rig() {
+    MachineConfig config;
+    config.name = "box";
+    config.smp.cpus = 2;
+    config.accelerators.push_back({.name = "qtest", .id = {}, .options = Value::object()});
+    auto built = Machine::build(std::move(config), catalogue());
+    ensure(built.ok(), "the machine is built");
+    machine = std::move(built).value();
+    target = std::make_unique<MonitorTarget>(*machine);
+  }
+  ~Rig() {
+    const MachineLock::Guard guard(machine->lock());
+    target.reset();
+  }
+  void turn() {
+    for (int i = 0; i < 20; i++) machine->loop().run_once(0);
+  }
+  std::unique_ptr<Machine> machine;
+  std::unique_ptr<MonitorTarget> target;
+};
+
+struct QmpRig : Rig {
+  explicit QmpRig(QmpFormat format = QmpFormat::Compact) {
+    const MachineLock::Guard guard(machine->lock());
+    monitor = std::make_unique<QmpMonitor>(*target, client, format);
+    client.sink->event(CharEvent::Opened);
+  }
+  ~QmpRig() {
+    const MachineLock::Guard guard(machine->lock());
+    monitor.reset();
+  }
+  std::string say(std::string_view text) {
+    const MachineLock::Guard guard(machine->lock());
+    client.take();
+    client.type(text);
+    return client.take();
+  }
+  void negotiate() { EXPECT_EQ(say("{\"execute\":\"qmp_capabilities\"}"), "{\"return\": {}}\r\n"); }
+  // The value of "return", of the command whose arguments are JSON.
+  Value ask(std::string_view command, std::string_view arguments = "{}") {
+    const auto reply =
+        parse_json(say(format("{{\"execute\": \"{}\", \"arguments\": {}}}", command, arguments)));
+    if (!reply || !reply->find("return")) {
+      ADD_FAILURE() << command;
+      return {};
+    }
+    return *reply->find("return");
+  }
+  std::string json(std::string_view command, std::string_view arguments = "{}") {
+    return to_json(ask(command, arguments));
+  }
+  Client client;
+  std::unique_ptr<QmpMonitor> monitor;
+};
+
+std::string error_class(const std::string& reply) {
+  const auto value = parse_json(reply);
+  if (!value || !value->find("error")) return "no error: " + reply;
+  return *value->find("error")->find("class")->as<std::string>();
+}
+
+TEST(QmpTest, GreetsAndWantsToNegotiate) {
+  QmpRig qmp;
+  const auto greeting = parse_json(qmp.client.take());
+  ASSERT_TRUE(greeting);
+  const Value* q = greeting->find("QMP");
+  ASSERT_TRUE(q && q->find("capabilities") && q->find("version"));
+  EXPECT_EQ(to_json(*q->find("version")->find("qemu")),
+            "{\"major\": 8, \"minor\": 2, \"micro\": 0}");
+  EXPECT_EQ(error_class(qmp.say("{\"execute\": \"query-status\"}")), "CommandNotFound");
+  EXPECT_EQ(
+      error_class(qmp.say(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})")),
+      "GenericError");
+  qmp.negotiate();
+  EXPECT_EQ(error_class(qmp.say("{\"execute\": \"qmp_capabilities\"}")), "GenericError");
+}
+
+TEST(QmpTest, EveryReplyCarriesItsId) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.say(R"({"execute": "query-target", "id": "libvirt-7"})"),
+            "{\"return\": {\"arch\": \"x86_64\"}, \"id\": \"libvirt-7\"}\r\n");
+  EXPECT_NE(qmp.say(R"({"execute": "nothing", "id": {"a": [1]}})").find(R"("id": {"a": [1]})"),
+            std::string::npos);
+}
+
+TEST(QmpTest, BadInputIsAnErrorAndNotTheEnd) {
+  QmpRig qmp;
+  qmp.negotiate();
+  for (const std::string_view bad :
+       {"{\"execute\" \"stop\"}", "[1, 2]", "nonsense\n", "}\n", "{}", "{\"execute\": 3}",
+        "{\"execute\": \"stop\", \"arguments\": []}", "{\"execute\": \"stop\", \"extra\": 1}",
+        "{\"execute\": \"stop\", \"arguments\": {\"x\": 1}}", "\"text\"\n", "{\"a\": \"x\n"})
+    EXPECT_EQ(error_class(qmp.say(bad)), "GenericError") << bad;
+  EXPECT_EQ(error_class(qmp.say("{\"execute\": \"query-statu\"}")), "CommandNotFound");
+  EXPECT_EQ(error_class(qmp.say(std::string(300, '['))), "GenericError");
+  qmp.say("\n");
+  EXPECT_EQ(error_class(qmp.say("{\"a\": \"" + std::string(JsonSplitter::kMaxLength, 'x'))),
+            "GenericError");
+  qmp.say("\n");
+  EXPECT_EQ(qmp.json("query-target"), "{\"arch\": \"x86_64\"}");
+}
+
+TEST(QmpTest, CommandsMayComeInPiecesAndTogether) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const std::string command = R"({"execute": "query-target", "id": "}\"{"})";
+  for (const char c : command.substr(0, command.size() - 1)) EXPECT_EQ(qmp.say({&c, 1}), "");
+  EXPECT_NE(qmp.say("}"), "");
+  const std::string both = qmp.say(command + command);
+  EXPECT_EQ(both.substr(0, both.size() / 2), both.substr(both.size() / 2));
+}
+
+TEST(QmpTest, ContStopAndResetAreEvents) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.json("query-status"), "{\"running\": false, \"status\": \"prelaunch\"}");
+  const std::string cont = qmp.say("{\"execute\": \"cont\"}");
+  EXPECT_NE(cont.find("\"event\": \"RESUME\""), std::string::npos) << cont;
+  EXPECT_NE(cont.find("\"timestamp\": {\"seconds\": "), std::string::npos);
+  EXPECT_EQ(qmp.json("query-status"), "{\"running\": true, \"status\": \"running\"}");
+  EXPECT_NE(qmp.say("{\"execute\": \"stop\"}").find("\"event\": \"STOP\""), std::string::npos);
+  EXPECT_EQ(qmp.json("query-status"), "{\"running\": false, \"status\": \"paused\"}");
+  EXPECT_EQ(qmp.json("system_reset"), "{}");
+  qmp.turn();
+  EXPECT_NE(qmp.client.take().find(
+                R"("event": "RESET", "data": {"guest": false, "reason": "host-qmp-system-reset"})"),
+            std::string::npos);
+  qmp.ask("system_powerdown");
+  qmp.turn();
+  EXPECT_NE(qmp.client.take().find("\"event\": \"POWERDOWN\""), std::string::npos);
+  EXPECT_EQ(error_class(qmp.say("{\"execute\": \"system_wakeup\"}")), "GenericError");
+}
+
+TEST(QmpTest, QuitEndsTheLoopWithSuccess) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.json("quit"), "{}");
+  EXPECT_EQ(qmp.machine->loop().run(), 0);
+  EXPECT_NE(qmp.client.take().find("\"reason\": \"host-qmp-quit\""), std::string::npos);
+}
+
+TEST(QmpTest, TellsAboutTheMachine) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.json("query-name"), "{\"name\": \"box\"}");
+  EXPECT_EQ(qmp.json("query-uuid"), "{\"UUID\": \"00000000-0000-0000-0000-000000000000\"}");
+  const Value cpus = qmp.ask("query-cpus-fast");
+  ASSERT_TRUE(cpus.as<Value::List>());
+  ASSERT_EQ(cpus.as<Value::List>()->size(), 2u);
+  for (const Value& cpu : *cpus.as<Value::List>()) {
+    const auto status =
+        read_file(format("/proc/self/task/{}/comm", *cpu.find("thread-id")->as<i64>()), 100);
+    ASSERT_TRUE(status);
+    EXPECT_EQ(status->substr(0, 4), "CPU ");
+  }
+  EXPECT_NE(qmp.json("query-machines").find("\"name\": \"pc-i440fx-8.2\", \"alias\": \"pc\""),
+            std::string::npos);
+  const std::string devices = qmp.json("qom-list-types", R"({"implements": "device"})");
+  EXPECT_NE(devices.find("\"isa-debug-exit\""), std::string::npos);
+  EXPECT_EQ(devices.find("-accel"), std::string::npos);
+  EXPECT_NE(qmp.json("qom-list-types").find("\"kvm-accel\""), std::string::npos);
+  EXPECT_NE(qmp.json("device-list-properties", R"({"typename": "isa-serial"})").find("iobase"),
+            std::string::npos);
+  EXPECT_EQ(error_class(qmp.say(
+                R"({"execute": "device-list-properties", "arguments": {"typename": "sgx-epc"}})")),
+            "DeviceNotFound");
+}
+
+TEST(QmpTest, EveryCommandIsListedAndAnswersJson) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.ask("query-commands").as<Value::List>()->size(), qmp_commands().size());
+  for (const Command& command : qmp_commands()) {
+    const auto reply = parse_json(qmp.say(format("{{\"execute\": \"{}\"}}", command.name)).c_str());
+    EXPECT_TRUE(reply || command.name == "cont" || command.name == "stop") << command.name;
+    EXPECT_FALSE(command.help.empty());
+    for (const PropertyInfo& argument : command.arguments()) EXPECT_FALSE(argument.help.empty());
+  }
+}
+
+TEST(QmpTest, KeysReachTheKeyboard) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.json("send-key", R"({"keys": [{"type": "qcode", "data": "a"}], "hold-time": 1})"),
+            "{}");
+  const auto scan_code = [&] {
+    const MachineLock::Guard guard(qmp.machine->lock());
+    EXPECT_EQ(qmp.machine->io().load({0x64}, 1) & 1, 1u);
+    return qmp.machine->io().load({0x60}, 1);
+  };
+  EXPECT_EQ(scan_code(), 0x1eu);
+  for (int i = 0; i < 1000 && (qmp.machine->io().load({0x64}, 1) & 1) == 0; i++)
+    qmp.machine->loop().run_once(kNsPerMs);
+  EXPECT_EQ(scan_code(), 0x9eu);
+  EXPECT_EQ(qmp.json("send-key", R"({"keys": [{"type": "number", "data": 200}]})"), "{}");
+  for (const std::string_view bad :
+       {R"([])", R"([{"type": "qcode", "data": "nokey"}])", R"([{"type": "number", "data": 0}])",
+        R"([{"type": "what", "data": 0}])", R"([{"data": 0}])", R"("a")"})
+    EXPECT_EQ(error_class(qmp.say(
+                  format(R"({{"execute": "send-key", "arguments": {{"keys": {}}}}})", bad))),
+              "GenericError")
+        << bad;
+}
+
+TEST(QmpTest, AClientThatDoesNotReadIsNotRead) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const MachineLock::Guard guard(qmp.machine->lock());
+  qmp.client.takes = 0;
+  int commands = 0;
+  for (; commands < 100'000 && qmp.client.sink->room() > 0; commands++)
+    qmp.client.type("{\"execute\": \"query-commands\"}");
+  EXPECT_LT(commands, 100'000);
+  qmp.client.takes = ~size_t{0};
+  qmp.client.sink->writable();
+  EXPECT_GT(qmp.client.sink->room(), 0u);
+  EXPECT_EQ(qmp.client.accepts, 1u);
+}
+
+TEST(QmpTest, AnotherClientBeginsAnew) {
+  QmpRig qmp;
+  qmp.negotiate();
+  {
+    const MachineLock::Guard guard(qmp.machine->lock());
+    qmp.client.type("{\"execute\": ");
+    qmp.client.sink->event(CharEvent::Closed);
+    qmp.client.sink->event(CharEvent::Opened);
+  }
+  EXPECT_EQ(error_class(qmp.say("{\"execute\": \"query-status\"}")), "CommandNotFound");
+  qmp.negotiate();
+}
+
+TEST(QmpTest, PrettyTextMeansTheSame) {
+  const std::string json = R"({"a": [1, {"b": "x, {\"y"}], "c": {}, "d": []})";
+  const std::string pretty = indent_json(json);
+  EXPECT_EQ(to_json(parse_json(pretty).value()), json);
+  EXPECT_EQ(pretty.substr(0, 13), "{\n    \"a\": [\n");
+}
+
+TEST(QmpTest, HumanCommandsGiveText) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.json("human-monitor-command", R"({"command-line": "info status"})"),
+            "\"VM status: paused (prelaunch)\\n\"");
+  EXPECT_NE(qmp.json("human-monitor-command", R"({"command-line": "inof"})").find("unknown"),
+            std::string::npos);
+}
+
+struct HmpRig : Rig {
+  std::string run(std::string_view line) {
+    const MachineLock::Guard guard(machine->lock());
+    HmpContext context{.target = *target};
+    const auto answer = run_hmp(context, line);
+    return answer ? *answer : "Error: " + answer.error().text;
+  }
+};
+
+TEST(HmpTest, EverySubjectAnswersOrSaysWhyNot) {
+  HmpRig hmp;
+  for (const HmpCommand& subject : hmp_info_commands()) {
+    const std::string answer = hmp.run(format("info {}", subject.name));
+    EXPECT_EQ(answer.find("Error"), std::string::npos) << subject.name << ": " << answer;
+  }
+  EXPECT_NE(hmp.run("info mtree").find("pc.ram"), std::string::npos);
+  EXPECT_NE(hmp.run("info mtree -f").find("pc.bios"), std::string::npos);
+  EXPECT_NE(hmp.run("info pci").find("IDE controller"), std::string::npos);
+  EXPECT_NE(hmp.run("info registers").find("000000000000fff0"), std::string::npos);
+  EXPECT_NE(hmp.run("info qtree ps2-kbd").find("scan"), std::string::npos);
+  EXPECT_NE(hmp.run("info regsters").find("did you mean 'registers'"), std::string::npos);
+  EXPECT_NE(hmp.run("info mtree -x").find("expected -f"), std::string::npos);
+  EXPECT_NE(hmp.run("help").find("system_powerdown"), std::string::npos);
+}
+
+TEST(HmpTest, DumpsMemory) {
+  HmpRig hmp;
+  {
+    const MachineLock::Guard guard(hmp.machine->lock());
+    hmp.machine->memory().store({0x1000}, 8, 0x8877'6655'4433'2211);
+  }
+  EXPECT_EQ(hmp.run("xp /4xb 0x1000"), "0000000000001000: 0x11 0x22 0x33 0x44\n");
+  EXPECT_EQ(hmp.run("xp/2xh 0x1000 + 2"), "0000000000001002: 0x4433 0x6655\n");
+  EXPECT_EQ(hmp.run("x 0x1004"), "0000000000001004: 0x88776655\n");
+  EXPECT_EQ(hmp.run("xp /1dw 0x1004"), "0000000000001004: -2005440939\n");
+  EXPECT_EQ(hmp.run("xp /2c 0x1001"), "0000000000001001: '\"' '3'\n");
+  EXPECT_EQ(hmp.run("x /1xb $rip"), "00000000fffffff0: 0xea\n");
+  EXPECT_EQ(hmp.run("x /1xb $cs_base+0xfff0"), "00000000fffffff0: 0xea\n");
+  EXPECT_EQ(hmp.run("xp /20xb 0x1000").substr(98, 18), "0000000000001010: ");
+  for (const std::string_view bad : {"xp", "xp /0x 0", "xp /9999999x 0", "xp /q 0", "x $nothing",
+                                     "xp 0xfec00000", "xp /4i 0", "x 1+", "x zero"})
+    EXPECT_EQ(hmp.run(bad).substr(0, 5), "Error") << bad;
+}
+
+TEST(HmpTest, CommandsAct) {
+  HmpRig hmp;
+  EXPECT_EQ(hmp.run("cont"), "");
+  EXPECT_TRUE(hmp.machine->running());
+  EXPECT_EQ(hmp.run("s"), "");
+  EXPECT_FALSE(hmp.machine->running());
+  EXPECT_EQ(hmp.run("sendkey ctrl-alt-delete"), "");
+  EXPECT_NE(hmp.run("sendkey contrl").find("did you mean"), std::string::npos);
+  EXPECT_EQ(hmp.run("cpu 1"), "");
+  EXPECT_NE(hmp.run("cpu 2").find("no CPU 2"), std::string::npos);
+  EXPECT_EQ(hmp.run(""), "");
+  EXPECT_EQ(hmp.run("quit"), "");
+  EXPECT_EQ(hmp.machine->loop().run(), 0);
+}
+
+TEST(HmpTest, TheTerminalHasAPromptAndALineEditor) {
+  Rig rig;
+  Client client;
+  const MachineLock::Guard guard(rig.machine->lock());
+  HmpMonitor monitor(*rig.target, client);
+  client.sink->event(CharEvent::Opened);
+  EXPECT_TRUE(client.take().ends_with("(qemu) "));
+  client.type(
+      "info nx\x7f"
+      "ame\r");
+  EXPECT_EQ(client.take(), "info nx\b \bame\r\nbox\r\n(qemu) ");
+  client.type("\x1b[A");  // up
+  EXPECT_EQ(client.take(), "info name");
+  client.type("\x15stopp\r");
+  EXPECT_TRUE(
+      client.take().ends_with("Error: unknown command: 'stopp' (did you mean 'stop'?)\r\n(qemu) "));
+  client.type(std::string(3 * HmpMonitor::kMaxLine, 'y') + "\x03");
+  EXPECT_LE(client.take().size(), HmpMonitor::kMaxLine + 20);
+}
+
+}  // namespace
+}  // namespace menura

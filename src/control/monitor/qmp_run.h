@@ -1,0 +1,43 @@
+// QMP commands that act: run state, reset, power, keys, the human monitor.
+//
+// Owner: control/monitor. Threads: under the machine lock. Errors: as control/monitor/command.h.
+// Example: `command<&qmp_stop>("stop", "Stop all CPUs")`
+#pragma once
+
+#include <optional>
+
+#include "control/monitor/command.h"
+
+namespace menura {
+
+struct QmpCapabilities {
+  std::vector<std::string> enable;
+  void describe(PropertyVisitor& p);
+};
+// For a monitor that has negotiated already.
+Result<Nothing> qmp_capabilities(MonitorTarget& target, const QmpCapabilities& arguments);
+
+Result<Nothing> qmp_stop(MonitorTarget& target, const Nothing&);
+Result<Nothing> qmp_cont(MonitorTarget& target, const Nothing&);
+Result<Nothing> qmp_quit(MonitorTarget& target, const Nothing&);
+Result<Nothing> qmp_system_reset(MonitorTarget& target, const Nothing&);
+Result<Nothing> qmp_system_powerdown(MonitorTarget& target, const Nothing&);
+Result<Nothing> qmp_system_wakeup(MonitorTarget& target, const Nothing&);
+Result<Nothing> qmp_inject_nmi(MonitorTarget& target, const Nothing&);
+
+struct SendKey {
+  Value keys;
+  u32 hold_time_ms = KeySender::kHoldMs;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> qmp_send_key(MonitorTarget& target, const SendKey& arguments);
+
+struct HumanMonitorCommand {
+  std::string command_line;
+  std::optional<u32> cpu_index;
+  void describe(PropertyVisitor& p);
+};
+Result<Value> qmp_human_monitor_command(MonitorTarget& target,
+                                        const HumanMonitorCommand& arguments);
+
+}  // namespace menura
