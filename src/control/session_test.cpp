@@ -97,6 +97,20 @@ TEST(SessionTest, ASignalEndsItInOrder) {
   }
 }
 
+TEST(SessionTest, GlobalsAreDefaultsOfDevices) {
+  for (const bool overridden : {false, true}) {
+    auto built =
+        start({"-accel", "qtest", "-display", "none", "-global", "isa-debug-exit.iobase=0x600",
+               "-device", overridden ? "isa-debug-exit,iobase=0x610" : "isa-debug-exit"});
+    ASSERT_TRUE(built) << built.error().text;
+    {
+      const MachineLock::Guard guard((*built)->machine().lock());
+      (*built)->machine().io().store({overridden ? 0x610u : 0x600u}, 1, 3);
+    }
+    EXPECT_EQ((*built)->run(), 3 << 1 | 1);
+  }
+}
+
 TEST(SessionTest, ErrorsNameTheOption) {
   const auto error = [](std::vector<std::string_view> arguments) {
     const auto session = start(std::move(arguments));

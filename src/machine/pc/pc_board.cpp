@@ -226,6 +226,22 @@ IrqLine PcBoard::isa_irq(unsigned irq) {
   return irq < PcInterrupts::kIsaIrqs ? interrupts_.isa(irq) : IrqLine();
 }
 
+namespace {
+
+// What -global says of all devices of this kind, then what -device says of this one.
+Value options_of(const MachineConfig& config, const NamedOptions& device) {
+  Value options = Value::object();
+  const auto add = [&](const NamedOptions& more) {
+    for (const auto& [name, value] : *more.options.as<Value::Object>()) options.set(name, value);
+  };
+  for (const NamedOptions& global : config.globals)
+    if (global.name == device.name) add(global);
+  add(device);
+  return options;
+}
+
+}  // namespace
+
 Result<void> PcBoard::build_user_devices() {
   for (const NamedOptions& device : machine_.config().devices) {
     const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name), "-device");
@@ -233,7 +249,7 @@ Result<void> PcBoard::build_user_devices() {
         device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
     if (machine_.devices().find(id))
       return fail(Errc::Exists, "-device {}: there is a device '{}' already", device.name, id);
-    adopt(TRY(kind->make(machine_, id, device.options)));
+    adopt(TRY(kind->make(machine_, id, options_of(machine_.config(), device))));
   }
   return {};
 }
