@@ -136,5 +136,21 @@ TEST(JsonTest, RefusesWithAPosition) {
   EXPECT_FALSE(parse_json(std::string(100'000, '[')));
 }
 
+// The parser is the judge of what UTF-8 is: all pairs of first bytes, with tails.
+TEST(Json, TextIsAlwaysUtf8) {
+  for (unsigned pair = 0; pair < 0x10000; pair++) {
+    for (const std::string_view tail : {"", "\x80", "\xbf\x80", "x", "\x80x"}) {
+      std::string text{static_cast<char>(pair >> 8), static_cast<char>(pair)};
+      text += tail;
+      const auto back = parse_json(to_json(Value(text)));
+      ASSERT_TRUE(back) << pair;
+      if (parse_json("\"" + text + "\"") && text.find_first_of("\\\"") == std::string::npos) {
+        ASSERT_EQ(*back->as<std::string>(), text) << pair;
+      }
+    }
+  }
+  EXPECT_EQ(to_json(Value("a\xff\xc3\xa9")), "\"a\\ufffd\xc3\xa9\"");
+}
+
 }  // namespace
 }  // namespace menura

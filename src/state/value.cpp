@@ -131,9 +131,36 @@ Result<Value> parse_keyval(std::string_view text, std::string_view implied_key) 
 
 namespace {
 
+// The length of the well-formed UTF-8 character at the front, 0 when there is none (Unicode 15.0
+// table 3-7: no overlong forms, no surrogates, nothing above 10FFFFh).
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<u8>(text[i]) : u8{0}; };
+  const auto tails = [&](size_t from, size_t end) {
+    for (size_t i = from; i < end; i++)
+      if ((byte(i) & 0xc0) != 0x80) return false;
+    return true;
+  };
+  const u8 lead = byte(0);
+  const u8 second = byte(1);
+  if (lead < 0x80) return 1;
+  if (lead < 0xc2 || lead > 0xf4) return 0;
+  if (lead < 0xe0) return tails(1, 2) ? 2 : 0;
+  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f)) return 0;
+  if ((lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) return 0;
+  const size_t length = lead < 0xf0 ? 3 : 4;
+  return tails(1, length) ? length : 0;
+}
+
+// JSON is UTF-8: what is not (a file name, a client's garbage) becomes U+FFFD.
 void write_string(std::string_view text, std::string& out) {
   out += '"';
-  for (const char c : text) {
+  for (size_t at = 0, length = 0; at < text.size(); at += std::max<size_t>(length, 1)) {
+    const char c = text[at];
+    length = utf8_length(text.substr(at));
+    if (length != 1) {
+      out.append(length ? text.substr(at, length) : "\\ufffd");
+      continue;
+    }
     switch (c) {
       case '"': out += "\\\""; break;
       case '\\': out += "\\\\"; break;
