@@ -152,6 +152,16 @@ class Conversation(unittest.TestCase):
                 self.assertEqual(process.wait(30), 0)
 
 
+    def test_a_program_may_ask_all_at_once_over_stdio(self):
+        # As libguestfs probes: a machine of the defaults, every accelerator allowed, input that ends at once.
+        commands = "".join(json.dumps({"execute": c}) + "\n" for c in ("qmp_capabilities", "query-kvm", "quit"))
+        result = subprocess.run([PROGRAM, "-display", "none", "-machine", "accel=kvm:tcg", "-qmp", "stdio"],
+                                input=commands, capture_output=True, text=True, timeout=60)
+        replies = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("enabled", next(r["return"] for r in replies if r.get("return")))
+
+
 class Boot(unittest.TestCase):
     def test_seabios_boots_our_disk_under_kvm(self):
         if not BOOT_SECTOR or not os.access("/dev/kvm", os.R_OK | os.W_OK):

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "accel/dummy/dummy_accelerator.h"
 #include "accel/jit/jit_accelerator.h"
 #include "accel/kvm/kvm_accelerator.h"
@@ -32,17 +34,17 @@ IrqchipMode mode_of(IrqchipChoice choice) {
   unreachable();
 }
 
-// What the user said behind `-accel NAME,`.
-Value options_of(const MachineConfig& config, std::string_view name) {
+// What the user said behind `-accel NAME,`, whichever of its names that was.
+Value options_of(const MachineConfig& config, std::initializer_list<std::string_view> names) {
   for (const NamedOptions& accel : config.accelerators)
-    if (accel.name == name) return accel.options;
+    if (std::ranges::find(names, accel.name) != names.end()) return accel.options;
   return Value::object();
 }
 
 Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const AcceleratorContext& context) {
   KvmProperties properties;
   properties.kernel_irqchip = machine.config().machine.kernel_irqchip;
-  TRY(read_properties(properties, options_of(machine.config(), "kvm"), "-accel kvm"));
+  TRY(read_properties(properties, options_of(machine.config(), {"kvm"}), "-accel kvm"));
   KvmOptions options;
   options.device = properties.device;
   options.irqchip = mode_of(properties.kernel_irqchip);
@@ -62,7 +64,7 @@ struct JitProperties {
 
 Result<std::unique_ptr<Accelerator>> make_jit(Machine& machine, const AcceleratorContext& context) {
   JitProperties properties;
-  TRY(read_properties(properties, options_of(machine.config(), "jit"), "-accel jit"));
+  TRY(read_properties(properties, options_of(machine.config(), {"jit", "tcg"}), "-accel jit"));
   return std::unique_ptr<Accelerator>(
       TRY(JitAccelerator::create(context, {.code_size = properties.tb_size.bytes})));
 }
@@ -73,7 +75,7 @@ struct NoProperties {
 
 Result<std::unique_ptr<Accelerator>> make_qtest(Machine& machine, const AcceleratorContext&) {
   NoProperties none;
-  TRY(read_properties(none, options_of(machine.config(), "qtest"), "-accel qtest"));
+  TRY(read_properties(none, options_of(machine.config(), {"qtest", "dummy"}), "-accel qtest"));
   return std::unique_ptr<Accelerator>(std::make_unique<DummyAccelerator>());
 }
 
@@ -85,6 +87,7 @@ std::vector<AcceleratorKind> accelerator_kinds(Machine* machine) {
        .help = "the host's virtualization (Linux KVM)",
        .create = [machine](const AcceleratorContext& c) { return make_kvm(*machine, c); }},
       {.name = "jit",
+       .aliases = {"tcg"},
        .help = "our own processor, by translation",
        .create = [machine](const AcceleratorContext& c) { return make_jit(*machine, c); }},
       {.name = "qtest",
