@@ -402,5 +402,55 @@ TEST(Semantics, StackInstructionsMatchTheHost) {
   }
 }
 
+// Saves, disturbs and restores: registers must come back, and memory be as the host writes it but
+// for instruction pointers, which are nobody's.
+TEST(Semantics, FloatingPointStateMatchesTheHost) {
+  using Bytes = std::vector<u8>;
+  const Bytes clear_area = {0x48, 0x89, 0xf7, 0xb9, 0x40, 3, 0, 0, 0x31, 0xc0, 0xf3, 0xaa};
+  const Bytes all = {0xb8, 7, 0, 0, 0, 0x31, 0xd2};  // mov eax, 7; xor edx, edx
+  const Bytes no_pointers = {0x48, 0xc7, 0x46, 0x0c, 0, 0, 0, 0,
+                             0x48, 0xc7, 0x46, 0x14, 0, 0, 0, 0};
+  const Bytes no_fx_pointers = {0x48, 0xc7, 0x46, 0x08, 0, 0, 0, 0, 0x48, 0xc7, 0x46, 0x10, 0, 0, 0,
+                                0,    0xc7, 0x46, 0x1c, 0, 0, 0, 0, 0x66, 0xc7, 0x46, 0x06, 0, 0};
+  const Bytes zero_vectors = {0xc5, 0xfc, 0x77};
+  const Bytes init = {0xdb, 0xe3};
+  const std::vector<std::vector<Bytes>> programs = {
+      {{0xdd, 0x36}, no_pointers},                                                  // fnsave
+      {{0xdd, 0x36}, no_pointers, {0xdd, 0x26}},                                    // frstor
+      {{0x66, 0xdd, 0x36}, {0x66, 0xdd, 0x26}, clear_area},                         // of words
+      {{0xd9, 0x36}, no_pointers},                                                  // fnstenv
+      {{0xd9, 0x36}, {0x66, 0xc7, 0x46, 0x04, 0, 0x18}, {0xd9, 0x26}, clear_area},  // other TOP
+      {clear_area, {0x48, 0x0f, 0xae, 0x06}, no_fx_pointers},                       // fxsave64
+      {{0x0f, 0xae, 0x06}, init, zero_vectors, {0x0f, 0xae, 0x0e}, clear_area},
+      {clear_area,
+       all,
+       {0x48, 0x0f, 0xae, 0x26},
+       init,
+       zero_vectors,
+       {0x48, 0x0f, 0xae, 0x2e},
+       clear_area},  // xsave64
+      {clear_area,
+       all,
+       {0x48, 0x0f, 0xc7, 0x26},
+       init,
+       zero_vectors,
+       {0x48, 0x0f, 0xae, 0x2e},
+       clear_area},  // xsavec64
+      {clear_area, all, {0x0f, 0xae, 0x36}, zero_vectors, {0x0f, 0xae, 0x2e}, clear_area},
+      {clear_area, all, {0x0f, 0xae, 0x2e}},  // xrstor of nothing: all as at reset
+  };
+  TestMachine m({.code_size = 4 << 20, .block_limit = 64});
+  HostOracle host;
+  Generator g(setting("MENURA_FUZZ_SEED", 6), m.data());
+  for (const auto& parts : programs)
+    for (unsigned i = 0; i < 100 && !HasFatalFailure(); i++) {
+      Bytes program;
+      for (const Bytes& part : parts) program.insert(program.end(), part.begin(), part.end());
+      NativeState n = g.state();
+      n.gpr[x86::Rsi] = m.data() + 0x800;
+      compare(m, host, n, program, g, {});
+    }
+}
+
 }  // namespace
 }  // namespace menura::engine

@@ -50,7 +50,8 @@ std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
     case Outcome::Halted: break;
   }
   mode_changed();
-  if (traced && outcome.what != Outcome::Repeat) return deliver({.vector = x86::kDb}, kSingleStep);
+  // Also between the elements of a repeated string instruction, which then does one at a time.
+  if (traced) return deliver({.vector = x86::kDb}, kSingleStep);
   return std::nullopt;
 }
 

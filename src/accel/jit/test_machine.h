@@ -4,7 +4,7 @@
 // Owner: tests of accel/jit. Threads: one. Example: `TestMachine m({}); m.load(0, code); m.cpu().run();`
 #pragma once
 
-#include "accel/jit/jit_vcpu.h"
+#include "accel/jit/jit_accelerator.h"
 
 namespace menura::engine {
 
@@ -29,7 +29,8 @@ class TestMachine {
     // Guest addresses are host addresses, so that the oracle sees the same pointers.
     root_.map(address(*data_), data_region_);
     root_.map(address(*code_), code_region_);
-    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {})).value();
+    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {.cpuid = offered_cpuid()}))
+               .value();
   }
   static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }
   u64 data() const { return address(*data_); }
