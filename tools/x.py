@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import check_layers
 import check_limits
 import coverage
 import fmt
+import guest
 import new
 import runs
 import setup
@@ -98,6 +100,19 @@ def command_setup(arguments):
 
 def command_check(arguments):
     return check.run()
+
+
+def command_boot(arguments):
+    """Debian's kernel to a shell on this terminal, on our own CPU; more options go to the program."""
+    if setup.run():
+        return 1
+    build.build("release", ["menura-system-x86_64"])
+    kernel, initrd = guest.prepare()
+    program = str(tree.build_dir("release") / "bin/menura-system-x86_64")
+    command = [program, "-accel", "jit", "-m", "512", "-nographic", "-kernel", str(kernel), "-initrd", str(initrd),
+               "-append", "console=ttyS0 quiet", *arguments]
+    print(" ".join(f"'{word}'" if " " in word else word for word in command), flush=True)
+    os.execv(program, command)
 
 
 def command_release(arguments):
@@ -190,6 +205,7 @@ COMMANDS = [
     ("cov [ROOM...]", command_cov, "tests with coverage, summed up per room"),
     ("fuzz [TARGET [SECONDS]]", command_fuzz, "fuzz one target, or list the targets"),
     ("bench [SUITE...]", command_bench, "run benchmark suites, all by default"),
+    ("boot [OPTION...]", command_boot, "boot Debian's kernel to a shell on this terminal, on menura's own CPU"),
     ("soak [TEST...]", command_soak, "run the long tests of tests/soak/, all by default"),
     ("new device ROOM/NAME", command_new, "write the skeleton of a device and of its test, as in timer/hpet"),
     ("help", command_help, "this list"),
