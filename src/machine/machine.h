@@ -21,6 +21,7 @@
 #include "event/worker_pool.h"
 #include "hw/core/device.h"
 #include "machine/board.h"
+#include "machine/catalogue.h"
 #include "machine/config.h"
 #include "memory/address_space.h"
 #include "state/value.h"
@@ -52,7 +53,6 @@ struct MachineEvent {
 
 class Chardevs;
 class Drives;
-struct Catalogue;
 
 class Machine {
  public:
@@ -123,7 +123,7 @@ class Machine {
 
   // Configuration
   MachineConfig config_;
-  const Catalogue& catalogue_;
+  const Catalogue catalogue_;
   const MachineType* type_ = nullptr;
   Topology topology_;
 

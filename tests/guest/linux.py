@@ -46,7 +46,8 @@ def run(program, seconds, cpus):
     text = done.stdout.decode(errors="replace").replace("\r", "")
     lines = text.splitlines()
     missing = [line for line in [*EXPECTED, str(cpus), "SCRIPT-DONE"] if line not in lines]
-    oops = [line for line in lines if "BUG:" in line or "Call Trace" in line or "Oops" in line]
+    # Not call traces as such: on a starved host the kernel prints them when it notices that time went by.
+    oops = [line for line in lines if "BUG:" in line or "Oops" in line or "general protection" in line]
     if done.returncode or missing or oops:
         raise SystemExit(f"{text}\nstatus {done.returncode}, missing {missing}, kernel complaints {oops}")
     print(f"{cpus} CPU:", next(line for line in lines if line.startswith("INIT-REACHED")))

@@ -42,10 +42,8 @@ Result<std::unique_ptr<Accelerator>> choose(Machine& machine, const AcceleratorC
 
 }  // namespace
 
-const Catalogue& catalogue() {
-  static const Catalogue all{
-      .machines = kMachineTypes, .devices = device_kinds(), .choose_accelerator = choose};
-  return all;
+Catalogue catalogue() {
+  return {.machines = kMachineTypes, .devices = device_kinds(), .choose_accelerator = choose};
 }
 
 }  // namespace menura

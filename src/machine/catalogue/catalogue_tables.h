@@ -11,7 +11,7 @@
 
 namespace menura {
 
-const Catalogue& catalogue();
+Catalogue catalogue();
 
 // For `-accel help`; a machine gives the rows what they need to be created.
 std::vector<AcceleratorKind> accelerator_kinds(Machine* machine);
