@@ -95,6 +95,7 @@ std::vector<Device*> KvmAccelerator::devices() {
 KvmInfo KvmAccelerator::info() const {
   KvmInfo info;
   info.capabilities = system_.capabilities();
+  info.feature_msrs = system_.feature_msrs();
   info.slots = slots_->slots();
   info.ioctls = system_.fd().ioctls().counts();
   info.parked_vcpus = vm_->parked_vcpus();
@@ -118,6 +119,9 @@ std::string print_kvm_info(const KvmInfo& info) {
     text +=
         format("  {:<24}{:>8}  {}{}\n", c.name, c.value == 0 ? "missing" : format("{}", c.value),
                c.use, c.needed ? " (needed)" : "");
+  text += "feature MSRs:\n";
+  for (const auto& [index, value] : info.feature_msrs)
+    text += format("  {:#010x} {:#018x}\n", index, value);
   text += "memory slots:\n";
   for (const KvmSlot& slot : info.slots)
     text += format("  {:>3}: {:016x}-{:016x} -> {:#x} {}+{:#x}{}{}\n", slot.id, slot.guest,

@@ -27,6 +27,7 @@ namespace menura {
 // For `info kvm`.
 struct KvmInfo {
   std::vector<Capability> capabilities;
+  std::vector<std::pair<u32, u64>> feature_msrs;
   std::vector<KvmSlot> slots;
   std::vector<KvmCount> exits;   // of all live vCPUs, by reason
   std::vector<KvmCount> ioctls;  // since the start

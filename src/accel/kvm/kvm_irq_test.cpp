@@ -345,6 +345,20 @@ TEST_P(KvmKernelIrq, EventfdsRaiseRoutedMessages) {
   chip.detach_irqfd(gsi, fd.get());
 }
 
+TEST(KvmChips, ALineTellsItsFate) {
+  MENURA_NEEDS_KVM();
+  IrqBoard b({.irqchip = IrqchipMode::Kernel});
+  KvmVcpu& cpu = b.add_cpu();  // never runs: interrupts stay off
+  ASSERT_TRUE(cpu.flush().ok());
+  // The IOAPIC is masked after reset, the PIC is not, and remembers an edge.
+  EXPECT_EQ(b.set_irq(3, true), IrqStatus::Delivered);
+  b.set_irq(3, false);
+  EXPECT_EQ(b.set_irq(3, true), IrqStatus::Coalesced);
+  EXPECT_EQ(b.set_irq(17, true), IrqStatus::Ignored);  // the IOAPIC's alone
+  // A message to a CPU that does not exist.
+  EXPECT_EQ(b.send_msi({.address = kLapicPage | 0x7f << 12, .data = 0x44}), IrqStatus::Ignored);
+}
+
 TEST(KvmChips, AResampledEventfdHearsOfTheEnd) {
   MENURA_NEEDS_KVM();
   IrqBoard b({.irqchip = IrqchipMode::Kernel});

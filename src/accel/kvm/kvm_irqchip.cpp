@@ -14,7 +14,7 @@ namespace {
 TRACE_EVENT(kLine, "kvm.irq_line", "gsi {} level {} status {}");
 TRACE_EVENT(kMsi, "kvm.msi", "address {:#x} data {:#x} status {}");
 
-// What KVM returns for a line or a message.
+// What KVM returns for a line.
 IrqStatus status_of(int value) {
   if (value > 0) return IrqStatus::Delivered;
   return value == 0 ? IrqStatus::Coalesced : IrqStatus::Ignored;
@@ -102,7 +102,8 @@ IrqStatus KvmIrqchip::send_msi(const MsiMessage& message) {
   msi.address_lo = static_cast<u32>(message.address);
   msi.address_hi = static_cast<u32>(message.address >> 32);
   msi.data = message.data;
-  const IrqStatus status = status_of(vm_.fd().call(KVM_SIGNAL_MSI, &msi));
+  const bool taken = vm_.fd().call(KVM_SIGNAL_MSI, &msi) > 0;
+  const IrqStatus status = taken ? IrqStatus::Delivered : IrqStatus::Ignored;
   trace(kMsi, message.address, message.data, static_cast<int>(status));
   return status;
 }

@@ -15,7 +15,7 @@ namespace menura {
 struct KvmOptions {
   std::string device = "/dev/kvm";
   IrqchipMode irqchip = IrqchipMode::Kernel;
-  // An 8254 in the kernel: with IrqchipMode::Kernel only, and slow to make.
+  // An 8254 in the kernel, which answers port 61h, too: with IrqchipMode::Kernel only, slow to make.
   bool pit = false;
   LostTickPolicy lost_ticks = LostTickPolicy::Delay;  // of that 8254
   u64 shadow_memory = 0;  // bytes of guest memory that shadow page tables may map; 0: KVM's choice

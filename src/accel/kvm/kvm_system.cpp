@@ -40,7 +40,6 @@ constexpr CapabilityRow kCapabilities[] = {
     {CAP(READONLY_MEM), false, "ROM mapped read-only"},
     {CAP(IRQCHIP), false, "interrupt chips in the kernel"},
     {CAP(SPLIT_IRQCHIP), false, "LAPICs in the kernel, PIC and IOAPIC in menura"},
-    {CAP(SET_BOOT_CPU_ID), false, "choice of the bootstrap processor"},
     {CAP(IRQ_INJECT_STATUS), false, "coalesced interrupts told apart"},
     {CAP(IRQ_ROUTING), false, "GSI routes"},
     {CAP(SIGNAL_MSI), false, "messages to in-kernel LAPICs"},
@@ -191,9 +190,31 @@ Result<void> KvmSystem::read_lists() {
   TRY(fd_.require(KVM_GET_MSR_INDEX_LIST, storage.data(), "Asking which MSRs KVM keeps"));
   msrs_.assign(storage.begin() + 1, storage.begin() + 1 + storage[0]);
 
+  TRY(read_feature_msrs());
   if (has(KVM_CAP_MCE))
     TRY(fd_.require(KVM_X86_GET_MCE_CAP_SUPPORTED, &mce_capabilities_,
                     "Asking for the machine check capabilities"));
+  return {};
+}
+
+Result<void> KvmSystem::read_feature_msrs() {
+  if (!has(KVM_CAP_GET_MSR_FEATURES)) return {};
+  kvm_msr_list probe{};
+  if (fd_.call(KVM_GET_MSR_FEATURE_INDEX_LIST, &probe) < 0 && errno != E2BIG)
+    return KvmFd::refused(KVM_GET_MSR_FEATURE_INDEX_LIST, "Asking how many feature MSRs there are");
+  std::vector<u32> storage(1 + probe.nmsrs);
+  storage[0] = probe.nmsrs;
+  TRY(fd_.require(KVM_GET_MSR_FEATURE_INDEX_LIST, storage.data(), "Asking for the feature MSRs"));
+  for (u32 i = 0; i < storage[0]; i++) {
+    struct {
+      kvm_msrs header;
+      kvm_msr_entry entry;
+    } one{};
+    one.header.nmsrs = 1;
+    one.entry.index = storage[1 + i];
+    if (fd_.call(KVM_GET_MSRS, &one.header) == 1)
+      feature_msrs_.emplace_back(one.entry.index, one.entry.data);
+  }
   return {};
 }
 

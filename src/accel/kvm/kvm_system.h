@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "accel/accelerator.h"
@@ -29,14 +30,15 @@ class KvmSystem {
 
   size_t run_size() const { return run_size_; }  // bytes of a vCPU's shared page and its rings
   const std::vector<kvm_cpuid_entry2>& cpuid() const { return cpuid_; }
-  const std::vector<u32>& msrs() const { return msrs_; }      // KVM_GET_MSR_INDEX_LIST
+  const std::vector<u32>& msrs() const { return msrs_; }  // KVM_GET_MSR_INDEX_LIST
+  // Index and value of the MSRs that tell what a guest's processor can have.
+  const std::vector<std::pair<u32, u64>>& feature_msrs() const { return feature_msrs_; }
   u64 mce_capabilities() const { return mce_capabilities_; }  // bits of IA32_MCG_CAP
   // Machine check banks, as many as x86::State has.
   u64 mce_banks() const {
     return std::min<u64>(static_cast<u64>(capability(KVM_CAP_MCE)), x86::kMceBanks);
   }
-  // Leaves 4000_0000h-4000_00FFh as Hyper-V defines them; empty where KVM has none. They depend on
-  // a vCPU when the system cannot tell.
+  // Leaves 4000_0000h-4000_00FFh as Hyper-V defines them; empty where KVM has none.
   const std::vector<kvm_cpuid_entry2>& hyperv_cpuid() const { return hyperv_cpuid_; }
   // KVM interprets the kernel's code here (kvm_pvm) rather than running it: no SSE3 is offered.
   // Tests that need real hardware ask.
@@ -45,6 +47,7 @@ class KvmSystem {
  private:
   Result<void> read_capabilities();
   Result<void> read_lists();
+  Result<void> read_feature_msrs();
 
   KvmFd fd_;
   std::vector<int> values_;  // parallel to the table of capabilities
@@ -52,6 +55,7 @@ class KvmSystem {
   std::vector<kvm_cpuid_entry2> cpuid_;
   std::vector<kvm_cpuid_entry2> hyperv_cpuid_;
   std::vector<u32> msrs_;
+  std::vector<std::pair<u32, u64>> feature_msrs_;
   u64 mce_capabilities_ = 0;
 };
 

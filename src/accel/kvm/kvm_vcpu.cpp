@@ -77,6 +77,7 @@ Result<void> KvmVcpu::set_up(const std::vector<kvm_cpuid_entry2>& cpuid) {
       vm.system(), fd_, vm.fd(),
       user_lapic() ? KvmRegisters::Lapic::User : KvmRegisters::Lapic::Kernel);
   TRY(set_up_mce());
+  TRY(set_up_synic());
   if (!user_lapic())
     devices_.push_back(
         std::make_unique<KvmLapic>(format("lapic{}", config_.index), *this, environment_.time));
@@ -114,6 +115,16 @@ Result<void> KvmVcpu::set_up_mce() {
       (system.mce_capabilities() & (kMcgCtlPresent | kMcgSoftwareRecovery)) | system.mce_banks();
   TRY(fd_.require(KVM_X86_SETUP_MCE, &capabilities, "Setting up machine checks"));
   state_.mcg_cap = capabilities;
+  return {};
+}
+
+// Hyper-V's synthetic interrupt controller must be switched on for each vCPU.
+Result<void> KvmVcpu::set_up_synic() {
+  const std::vector<std::string>& wanted = environment_.vm.options().hyperv;
+  if (std::ranges::find(wanted, "hv-synic") == wanted.end()) return {};
+  kvm_enable_cap cap{};
+  cap.cap = KVM_CAP_HYPERV_SYNIC2;
+  TRY(fd_.require(KVM_ENABLE_CAP, &cap, "Enabling Hyper-V's SynIC"));
   return {};
 }
 

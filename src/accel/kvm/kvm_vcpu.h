@@ -83,6 +83,7 @@ class KvmVcpu final : public Vcpu {
   Result<void> set_up(const std::vector<kvm_cpuid_entry2>& cpuid);
   Result<void> set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid);
   Result<void> set_up_mce();
+  Result<void> set_up_synic();
   Result<void> set_up_signals();
   Result<void> set_tsc_frequency();
   Result<void> map_dirty_ring();
