@@ -99,28 +99,46 @@ bool skip(benchmark::State& state) {
   return true;
 }
 
+// The best of several times, beside the mean: what a loaded host hides.
+class Best {
+ public:
+  void note(double took) { best_ = std::min(best_, took); }
+  void report(benchmark::State& state) const { state.counters["best_ms"] = best_ * 1e3; }
+
+ private:
+  double best_ = 1e9;
+};
+
 // From nothing (in a running process) to the guest's first instruction having left by a port.
 void first_instruction(benchmark::State& state) {
   if (skip(state)) return;
+  Best best;
   for (auto _ : state) {
+    const double start = seconds(CLOCK_MONOTONIC);
     Guest guest(128 * MiB);
     guest.load(std::as_bytes(std::span(kOutForever)));
     guest.add_cpu().run();
-    state.PauseTiming();
-    guest.cpu.reset();
-    state.ResumeTiming();
+    const double took = seconds(CLOCK_MONOTONIC) - start;
+    state.SetIterationTime(took);
+    best.note(took);
   }
+  best.report(state);
 }
-BENCHMARK(first_instruction)->Iterations(30)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(first_instruction)->Iterations(30)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 void create_and_destroy(benchmark::State& state) {
   if (skip(state)) return;
+  Best best;
   for (auto _ : state) {
-    Guest guest(16 * MiB);
-    guest.add_cpu();
+    const double start = seconds(CLOCK_MONOTONIC);
+    { Guest(16 * MiB).add_cpu(); }
+    const double took = seconds(CLOCK_MONOTONIC) - start;
+    state.SetIterationTime(took);
+    best.note(took);
   }
+  best.report(state);
 }
-BENCHMARK(create_and_destroy)->Iterations(30)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(create_and_destroy)->Iterations(30)->UseManualTime()->Unit(benchmark::kMillisecond);
 
 // The child of process_start: a guest of 128 MiB up to its first exit; then its own private memory
 // in KiB, without the guest's RAM, to the standard output.
@@ -147,6 +165,7 @@ int run_child() {
 void process_start(benchmark::State& state) {
   if (skip(state)) return;
   u64 private_kib = 0;
+  Best best;
   for (auto _ : state) {
     int pipe_ends[2];
     if (pipe(pipe_ends) != 0) return state.SkipWithError("pipe");
@@ -161,7 +180,9 @@ void process_start(benchmark::State& state) {
     close(pipe_ends[1]);
     char first = 0;
     (void)!read(pipe_ends[0], &first, 1);
-    state.SetIterationTime(seconds(CLOCK_MONOTONIC) - start);
+    const double took = seconds(CLOCK_MONOTONIC) - start;
+    state.SetIterationTime(took);
+    best.note(took);
     std::string text(32, '\0');
     const ssize_t got = read(pipe_ends[0], text.data(), text.size());
     if (got > 0)
@@ -171,6 +192,7 @@ void process_start(benchmark::State& state) {
     waitpid(child, nullptr, 0);
     posix_spawn_file_actions_destroy(&actions);
   }
+  best.report(state);
   state.counters["private_MiB"] = static_cast<double>(private_kib) / 1024;
 }
 BENCHMARK(process_start)->Iterations(20)->UseManualTime()->Unit(benchmark::kMillisecond);
@@ -226,6 +248,7 @@ void pause_four(benchmark::State& state) {
     s.activity = x86::Activity::Running;
     cpus[i]->vcpu().set(Guest::at_code(s));
   }
+  Best best;
   double worst = 0;
   for (auto _ : state) {
     resume_all(cpus);
@@ -236,7 +259,9 @@ void pause_four(benchmark::State& state) {
     const double took = seconds(CLOCK_MONOTONIC) - start;
     state.SetIterationTime(took);
     worst = std::max(worst, took);
+    best.note(took);
   }
+  best.report(state);
   state.counters["worst_ms"] = worst * 1e3;
 }
 BENCHMARK(pause_four)->Iterations(50)->UseManualTime()->Unit(benchmark::kMillisecond);
