@@ -4,6 +4,7 @@
 #include <x86intrin.h>
 
 #include "base/bits.h"
+#include "cpu/x86/smm.h"
 
 namespace menura::engine {
 
@@ -155,7 +156,12 @@ std::optional<Exit> JitVcpu::interrupts() {
   if (s_.activity != x86::Activity::Running && s_.activity != x86::Activity::Halted)
     return Exit::Halted;
   if (s_.interrupt_shadow) return std::nullopt;
-  if (s_.nmi_pending && !s_.nmi_blocked) {
+  if (s_.smi_pending && !s_.in_smm) {
+    s_.smi_pending = false;
+    s_.activity = x86::Activity::Running;
+    x86::enter_smm(s_, mmu_);
+    mode_changed();
+  } else if (s_.nmi_pending && !s_.nmi_blocked) {
     s_.nmi_pending = false;
     s_.activity = x86::Activity::Running;
     if (x86::deliver_nmi(s_, mmu_) == x86::Delivery::Shutdown) return Exit::Reset;
@@ -167,6 +173,7 @@ std::optional<Exit> JitVcpu::interrupts() {
       MachineLock::Guard guard(machine_.lock);
       vector = config_.interrupts->acknowledge();
     }
+    forget_written();
     if (vector >= 0) {
       s_.activity = x86::Activity::Running;
       if (x86::deliver_external(s_, mmu_, static_cast<u8>(vector)) == x86::Delivery::Shutdown)
@@ -186,9 +193,10 @@ std::optional<Exit> JitVcpu::turn() {
   const bool one_by_one =
       (s_.rflags & x86::kTf) || s_.interrupt_shadow || options_.block_limit == 0;
   if (one_by_one) return step();
-  TranslatedBlock* block = block_at(s_.rip);
-  while (block) {
-    enter(block->entry);
+  // The jump cache knows the block, or its empty entry leads back here.
+  const u8* code = static_cast<const u8*>(mmu_.context().jumps[ir::jump_index(s_.rip)]);
+  for (;;) {
+    enter(code);
     const u64 info = block_->exit_info;
     switch (static_cast<ir::ExitReason>(info & 0xff)) {
       case ir::ExitReason::Step: return step();
@@ -198,22 +206,24 @@ std::optional<Exit> JitVcpu::turn() {
     }
     if (block_->poll.load(std::memory_order_relaxed)) return std::nullopt;
     const u64 flushes = statistics_.flushes;
-    block = block_at(s_.rip);
-    if (!block || statistics_.flushes != flushes) continue;
-    if (const u64 link = info >> 8)
+    TranslatedBlock* block = block_at(s_.rip);
+    if (!block) return step();
+    code = cache_->executable(block->checked);
+    const u64 link = info >> 8;
+    if (link == 0)
+      mmu_.context().jumps[ir::jump_index(s_.rip)] = code;
+    else if (statistics_.flushes == flushes)
       table_.connect(static_cast<u32>(link - 1), block);
-    else
-      mmu_.context().jumps[ir::jump_index(s_.rip)] = cache_->executable(block->checked);
   }
-  return step();
 }
 
-void JitVcpu::enter(const u8* writable_code) {
+// At an entry that verifies rip, or a thunk's.
+void JitVcpu::enter(const u8* code) {
   block_->flags = pack_flags(s_.rflags);
   mmu_.activate();
   using Enter = void (*)(VcpuBlock*, const u8*);
-  reinterpret_cast<Enter>(reinterpret_cast<u64>(cache_->executable(routines_.enter)))(
-      block_.get(), cache_->executable(writable_code));
+  reinterpret_cast<Enter>(reinterpret_cast<u64>(cache_->executable(routines_.enter)))(block_.get(),
+                                                                                      code);
   _mm_setcsr(kDefaultMxcsr);
   s_.rflags = unpack_flags(s_.rflags, block_->flags);
 }
@@ -315,6 +325,12 @@ bool JitVcpu::line_has_code(const void* host, u64 size) const {
 void JitVcpu::written(const void* host, u64 size) {
   if (table_.invalidate(reinterpret_cast<u64>(host), size, routines_.miss))
     statistics_.invalidations++;
+}
+
+// Devices write by DMA without our store tables: their RamBlocks note it, page by page. Looked at
+// when the guest may learn of it: with an interrupt, or by reading a device.
+void JitVcpu::forget_written() {
+  mmu_.each_written_page([this](const std::byte* page) { note_code_written(page, 4096); });
 }
 
 void JitVcpu::note_code_written(const void* host, u64 size) {

@@ -79,7 +79,9 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   std::optional<Exit> attend();
   std::optional<Exit> interrupts();
   std::optional<Exit> turn();
-  void enter(const u8* writable_code);
+  void enter(const u8* code);
+  // Drops the translations of pages that devices wrote to.
+  void forget_written();
   TranslatedBlock* block_at(u64 pc);
   TranslatedBlock* translate(const ir::Key& key, std::span<const u8> code);
   void mode_changed();

@@ -1,6 +1,7 @@
 #include "accel/jit/soft_mmu.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/bits.h"
 
@@ -49,6 +50,25 @@ SoftMmu::SoftMmu(x86::State& state, const AcceleratorContext& machine, const Vcp
       view_(machine.memory.view()),
       pool_(miss) {
   refresh(0);
+  track_writes();
+}
+
+void SoftMmu::track_writes() {
+  for (const FlatRange& range : view_->ranges())
+    if (range.ram && !range.ram->tracks_dirty(DirtyClient::Code))
+      range.ram->track_dirty(DirtyClient::Code, true);
+}
+
+void SoftMmu::each_written_page(const std::function<void(const std::byte*)>& visit) {
+  for (const FlatRange& range : view_->ranges()) {
+    if (!range.ram) continue;
+    const u64 length = range.last - range.start + 1, first = range.offset & ~kOffset;
+    const std::vector<u64> words = range.ram->take_dirty(DirtyClient::Code, range.offset, length);
+    for (size_t w = 0; w < words.size(); w++)
+      for (u64 bits = words[w]; bits; bits &= bits - 1)
+        visit(range.ram->host() + first +
+              4096 * (64 * w + static_cast<u64>(std::countr_zero(bits))));
+  }
 }
 
 void SoftMmu::refresh(u64 code) {
@@ -70,6 +90,7 @@ void SoftMmu::activate() {
 
 void SoftMmu::refresh_view() {
   view_ = memory_.view();
+  track_writes();
   last_range_ = nullptr;
   pool_.clear_all();
 }
@@ -163,6 +184,7 @@ OrFault<std::span<const u8>> SoftMmu::code_at(u64 linear) {
 }
 
 void SoftMmu::device_read(u64 physical, Bytes to) {
+  device_read_ = true;
   MachineLock::Guard guard(lock_);
   if (lapic_claims(physical)) {
     const u64 value =
@@ -292,6 +314,7 @@ bool SoftMmu::compare_exchange_physical(GuestAddr addr, unsigned size, u64 expec
 }
 
 u32 SoftMmu::in(u16 port, unsigned size) {
+  device_read_ = true;
   MachineLock::Guard guard(lock_);
   return static_cast<u32>(io_.load(GuestAddr{port}, size));
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 
 #include "accel/accelerator.h"
 #include "accel/jit/contexts.h"
@@ -43,6 +44,10 @@ class SoftMmu final : public x86::CpuBus {
   void activate();
   // After another thread changed the memory map.
   void refresh_view();
+  // Pages written through their RamBlocks since the last call, as host addresses.
+  void each_written_page(const std::function<void(const std::byte*)>& visit);
+  // Whether a device or port was read since the last call.
+  bool take_device_read() { return std::exchange(device_read_, false); }
   void forget_code(const void* host_page) { pool_.protect(host_page); }
   void clear_jumps() { pool_.clear_jumps(); }
 
@@ -96,6 +101,7 @@ class SoftMmu final : public x86::CpuBus {
   bool lapic_claims(u64 physical) const;
   void device_read(u64 physical, Bytes to);
   void device_write(u64 physical, ConstBytes from);
+  void track_writes();
   void ram_write(const Part& part, ConstBytes from);
   void insert(u64 linear, const x86::Translation& translation, const Part& part);
 
@@ -115,6 +121,7 @@ class SoftMmu final : public x86::CpuBus {
   ContextPool pool_;
   ir::Context* context_ = nullptr;
   ir::Context* active_ = nullptr;  // in the GS base
+  bool device_read_ = false;
 };
 
 }  // namespace menura::engine

@@ -50,6 +50,7 @@ std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
     case Outcome::Halted: break;
   }
   mode_changed();
+  if (mmu_.take_device_read()) forget_written();
   // Also between the elements of a repeated string instruction, which then does one at a time.
   if (traced) return deliver({.vector = x86::kDb}, kSingleStep);
   return std::nullopt;
@@ -181,7 +182,7 @@ OrFault<void> JitVcpu::run_thunk(const Insn& insn, void* pointer) {
   block_->pointer = reinterpret_cast<u64>(pointer);
   running_thunk_ = &thunk;
   trapped_vector_ = -1;
-  enter(thunk.entry);
+  enter(cache_->executable(thunk.entry));
   running_thunk_ = nullptr;
   if (trapped_vector_ < 0) return {};
   if (trapped_vector_ == x86::kGp) return x86::general_protection();

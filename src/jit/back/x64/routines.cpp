@@ -57,6 +57,7 @@ class RoutineWriter {
     a_.sahf();
     for (unsigned g = 0; g < 16; ++g)
       if (is_pinned(g)) a_.mov(a_.host(g), a_.home(g));
+    a_.mov(a_.t0, a_.field(a_.layout().rip));  // for entries that verify it
     a_.jmp(a_.field(a_.layout().code));
     return at;
   }
