@@ -2,91 +2,144 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
+#include <cstdlib>
 #include <thread>
 
 namespace menura {
 namespace {
 
-bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
-
 struct Pipe {
+  UniqueFd from, to;
   Pipe() {
     int ends[2];
-    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-    read_end = UniqueFd(ends[0]);
-    write_end = UniqueFd(ends[1]);
+    ensure(::pipe2(ends, O_CLOEXEC) == 0, "pipe2");
+    from = UniqueFd(ends[0]);
+    to = UniqueFd(ends[1]);
   }
-  UniqueFd read_end, write_end;
 };
 
-TEST(Fd, ClosesOnceAndOnlyWhatItOwns) {
-  UniqueFd first = make_eventfd().value();
-  const int number = first.get();
-  UniqueFd second = std::move(first);
-  EXPECT_FALSE(first);  // NOLINT: moved from, by its contract empty
-  EXPECT_TRUE(is_open(number));
-  UniqueFd third = make_eventfd().value();
-  const int other = third.get();
-  third = std::move(second);
-  EXPECT_FALSE(is_open(other));
-  EXPECT_EQ(third.release(), number);
-  EXPECT_TRUE(is_open(number));
-  UniqueFd(number).reset();
-  EXPECT_FALSE(is_open(number));
+bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+
+std::vector<std::byte> pattern(size_t size) {
+  std::vector<std::byte> bytes(size);
+  for (size_t i = 0; i < size; i++) bytes[i] = static_cast<std::byte>((i * 7) & 0xff);
+  return bytes;
 }
 
-TEST(Fd, IsNotInheritedByOtherPrograms) {
-  const UniqueFd null = open_file("/dev/null", O_RDWR).value();
-  EXPECT_NE(::fcntl(null.get(), F_GETFD) & FD_CLOEXEC, 0);
-  EXPECT_NE(::fcntl(make_eventfd().value().get(), F_GETFL) & O_NONBLOCK, 0);
-}
-
-TEST(Fd, AFileThatIsMissingIsNamed) {
-  const Error error = open_file("/nowhere/at/all", O_RDONLY).error();
-  EXPECT_EQ(error.code, Errc::NotFound);
-  EXPECT_EQ(error.text, "Opening '/nowhere/at/all': No such file or directory");
-}
-
-TEST(Fd, ShortTransfersAreContinued) {
+TEST(UniqueFd, OwnsOneDescriptor) {
   Pipe pipe;
-  std::string sent(300'000, 'x');  // more than a pipe holds
-  sent.back() = 'y';
-  std::thread writer([&] { EXPECT_TRUE(write_all(pipe.write_end.get(), bytes_of(sent))); });
-  std::string received(sent.size(), '\0');
-  EXPECT_TRUE(read_all(pipe.read_end.get(), writable_bytes_of(received)));
+  const int number = pipe.from.get();
+  UniqueFd moved = std::move(pipe.from);
+  EXPECT_EQ(moved.get(), number);
+  EXPECT_FALSE(pipe.from);  // NOLINT: what a moved-from descriptor is
+  moved = std::move(pipe.to);
+  EXPECT_FALSE(is_open(number)) << "closed by the assignment";
+  const int released = moved.release();
+  moved.reset();
+  EXPECT_TRUE(is_open(released));
+  ::close(released);
+}
+
+TEST(UniqueFd, ZeroIsADescriptor) {
+  EXPECT_TRUE(UniqueFd(::dup(0)));
+  EXPECT_FALSE(UniqueFd());
+  EXPECT_FALSE(UniqueFd(-1));
+}
+
+TEST(Fd, OpenedFilesCloseOnExec) {
+  const UniqueFd fd = open_file("/dev/null", O_RDWR).value();
+  EXPECT_TRUE(::fcntl(fd.get(), F_GETFD) & FD_CLOEXEC);
+  const Result<UniqueFd> absent = open_file("/no/such/file", O_RDONLY);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, Errc::NotFound);
+  EXPECT_EQ(absent.error().text, "Opening '/no/such/file': No such file or directory");
+  const UniqueFd event = make_eventfd().value();
+  EXPECT_TRUE(::fcntl(event.get(), F_GETFL) & O_NONBLOCK);
+}
+
+// A pipe gives what is there, not what was asked for.
+TEST(Fd, ShortReadsAndWritesGoOn) {
+  Pipe pipe;
+  const auto out = pattern(1'000'000);  // far more than a pipe holds
+  std::thread writer([&] { EXPECT_TRUE(write_all(pipe.to.get(), out)); });
+  std::vector<std::byte> in(out.size());
+  EXPECT_TRUE(read_all(pipe.from.get(), in));
   writer.join();
-  EXPECT_EQ(received, sent);
+  EXPECT_EQ(in, out);
+  EXPECT_TRUE(read_all(pipe.from.get(), {})) << "nothing asked, nothing waited for";
 }
 
-TEST(Fd, AShortFileIsCorrupt) {
+TEST(Fd, AnEndBeforeAllBytesIsCorrupt) {
   Pipe pipe;
-  ASSERT_TRUE(write_all(pipe.write_end.get(), bytes_of(std::string("abc"))));
-  pipe.write_end.reset();
-  std::array<std::byte, 8> buffer;
-  const Result<void> read = read_all(pipe.read_end.get(), buffer);
-  ASSERT_FALSE(read);
-  EXPECT_EQ(read.error().code, Errc::Corrupt);
-  EXPECT_EQ(read.error().text, "Reading: end of file after 3 of 8 bytes");
+  ASSERT_TRUE(write_all(pipe.to.get(), pattern(3)));
+  pipe.to.reset();
+  std::vector<std::byte> in(5);
+  const Result<void> status = read_all(pipe.from.get(), in);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Errc::Corrupt);
+  EXPECT_EQ(status.error().text, "Reading: end of file after 3 of 5 bytes");
 }
 
-TEST(Fd, PositionedTransfers) {
-  const UniqueFd file(::memfd_create("test", MFD_CLOEXEC));
-  ASSERT_TRUE(pwrite_all(file.get(), bytes_of(std::string("hello")), 5 * (u64{1} << 32)));
-  std::string read(5, '\0');
-  ASSERT_TRUE(pread_all(file.get(), writable_bytes_of(read), 5 * (u64{1} << 32)));
-  EXPECT_EQ(read, "hello");
-  EXPECT_EQ(pread_all(file.get(), writable_bytes_of(read), 5 * (u64{1} << 32) + 1).error().code,
-            Errc::Corrupt);
+// Interrupted by signals that do not restart system calls.
+TEST(Fd, InterruptedTransfersGoOn) {
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) {};
+  ::sigaction(SIGUSR1, &action, &before);
+  Pipe pipe;
+  const auto out = pattern(500'000);
+  std::vector<std::byte> in(out.size());
+  std::atomic<bool> over{false};
+  std::thread reader([&] {
+    EXPECT_TRUE(read_all(pipe.from.get(), in));
+    over = true;
+  });
+  const pthread_t handle = reader.native_handle();
+  std::thread writer([&] {
+    for (size_t at = 0; at < out.size(); at += 10'000) {
+      EXPECT_TRUE(write_all(pipe.to.get(), ConstBytes(out).subspan(at, 10'000)));
+      ::pthread_kill(handle, SIGUSR1);
+      ::usleep(100);
+    }
+  });
+  writer.join();
+  reader.join();
+  ::sigaction(SIGUSR1, &before, nullptr);
+  EXPECT_EQ(in, out);
 }
 
-TEST(Fd, WholeFilesHaveALimit) {
-  EXPECT_EQ(read_file("VERSION", 100).value().substr(0, 2), "0.");
-  EXPECT_EQ(read_file("/dev/zero", 100'000).error().code, Errc::OutOfRange);
-  EXPECT_EQ(read_file("/", 100).error().text, "Reading '/': Is a directory");
+TEST(Fd, PositionedTransfersLeaveTheOffset) {
+  char name[] = "/tmp/menura-fd-XXXXXX";
+  const UniqueFd file(::mkstemp(name));
+  const auto out = pattern(10'000);
+  ASSERT_TRUE(pwrite_all(file.get(), out, 5));
+  EXPECT_EQ(::lseek(file.get(), 0, SEEK_CUR), 0);
+  std::vector<std::byte> in(out.size());
+  ASSERT_TRUE(pread_all(file.get(), in, 5));
+  EXPECT_EQ(in, out);
+  EXPECT_EQ(pread_all(file.get(), in, 6).error().code, Errc::Corrupt);
+  EXPECT_EQ(read_file(name, 10'005).value().size(), 10'005u);
+  const Result<std::string> large = read_file(name, 10'004);
+  ASSERT_FALSE(large);
+  EXPECT_EQ(large.error().code, Errc::OutOfRange);
+  ::unlink(name);
+  EXPECT_FALSE(read_file("/dev/zero", 100'000)) << "an endless file is refused, not read";
+  EXPECT_FALSE(read_file("/", 100)) << "a directory";
+  EXPECT_EQ(read_file("/dev/null", 0).value(), "");
+}
+
+TEST(Fd, HostErrorsAreReported) {
+  const UniqueFd full = open_file("/dev/full", O_WRONLY).value();
+  EXPECT_EQ(write_all(full.get(), pattern(10)).error().code, Errc::NoSpace);
+  std::vector<std::byte> in(1);
+  EXPECT_EQ(read_all(-1, in).error().os_errno, EBADF);
+  Pipe pipe;
+  ::fcntl(pipe.from.get(), F_SETFL, O_NONBLOCK);
+  EXPECT_EQ(read_all(pipe.from.get(), in).error().code, Errc::Busy);
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 #include <chrono>
 #include <mutex>
 #include <string>
+#include <utility>
+
+#include "base/types.h"
 
 namespace menura {
 
@@ -30,6 +33,7 @@ struct Log {
   // Guest errors: at most kGuestErrorBurst lines in any second.
   std::chrono::steady_clock::time_point second{};
   unsigned in_second = 0;
+  u64 not_shown = 0;
 };
 
 constexpr unsigned kGuestErrorBurst = 100;
@@ -68,15 +72,22 @@ bool guest_errors_enabled() { return the_log().guest_errors.load(std::memory_ord
 
 void guest_error_line(std::string_view device, std::string_view text) {
   Log& log = the_log();
+  u64 not_shown = 0;
   {
     const std::lock_guard guard(log.mutex);
     const auto now = std::chrono::steady_clock::now();
     if (now - log.second >= std::chrono::seconds(1)) {
       log.second = now;
       log.in_second = 0;
+      not_shown = std::exchange(log.not_shown, 0);
     }
-    if (++log.in_second > kGuestErrorBurst) return;
+    if (++log.in_second > kGuestErrorBurst) {
+      log.not_shown++;
+      return;
+    }
   }
+  if (not_shown > 0)
+    log_line(LogLevel::Info, format("guest errors: {} more were not shown", not_shown));
   log_line(LogLevel::Info, std::string("guest error: ").append(device).append(": ").append(text));
 }
 

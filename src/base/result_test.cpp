@@ -1,4 +1,3 @@
-// Result, Error and TRY: what travels, and what each level adds.
 #include "base/result.h"
 
 #include <gtest/gtest.h>
@@ -9,69 +8,117 @@
 namespace menura {
 namespace {
 
-Result<int> half(int n) {
-  if (n % 2 != 0) return fail(Errc::InvalidArgument, "{} is odd", n);
-  return n / 2;
+static_assert(!std::is_convertible_v<Result<int>, bool>,
+              "a Result is tested, not used as a number");
+
+Result<int> half(int value) {
+  if (value % 2 != 0) return fail(Errc::InvalidArgument, "{} is odd", value);
+  return value / 2;
 }
-Result<int> quarter(int n) {
-  const int h = TRY(half(n), "Halving {}", n);
-  return TRY(half(h));
+
+Result<int> quarter(int value) {
+  const int h = TRY(half(value));
+  return TRY(half(h), "Halving {} again", value);
 }
-Result<void> check_quarter(int n) {
-  TRY(quarter(n), "Checking");
+
+Result<void> check(int value) {
+  TRY(half(value));
   return {};
 }
 
-TEST(Result, TryYieldsTheValue) { EXPECT_EQ(quarter(12).value(), 3); }
-
-TEST(Result, TryReturnsTheErrorWithItsContexts) {
-  const Result<int> plain = quarter(6);  // fails in the TRY without context
-  ASSERT_FALSE(plain);
-  EXPECT_EQ(plain.error().text, "3 is odd");
-  const Result<void> framed = check_quarter(7);
-  ASSERT_FALSE(framed);
-  EXPECT_EQ(framed.error().text, "Checking: Halving 7: 7 is odd");
-  EXPECT_EQ(framed.error().code, Errc::InvalidArgument);
-  EXPECT_TRUE(check_quarter(8));
+TEST(Result, HoldsAValueOrAnError) {
+  EXPECT_TRUE(half(4));
+  EXPECT_EQ(half(4).value(), 2);
+  EXPECT_EQ(*half(4), 2);
+  EXPECT_FALSE(half(3).ok());
+  EXPECT_EQ(half(3).error().code, Errc::InvalidArgument);
+  EXPECT_EQ(half(3).error().text, "3 is odd");
+  EXPECT_EQ(half(3).value_or(9), 9);
+  EXPECT_EQ(half(6).value_or(9), 3);
 }
 
-TEST(Result, CarriesWhatCannotBeCopied) {
-  auto make = [](bool good) -> Result<std::unique_ptr<int>> {
-    if (!good) return fail(Errc::NoMemory, "none left");
-    return std::make_unique<int>(5);
-  };
-  auto use = [&](bool good) -> Result<int> {
-    const std::unique_ptr<int> p = TRY(make(good));
-    return *p;
-  };
+TEST(Result, TryPassesErrorsUpWithContext) {
+  EXPECT_EQ(quarter(8).value(), 2);
+  EXPECT_EQ(quarter(3).error().text, "3 is odd");
+  EXPECT_EQ(quarter(6).error().text, "Halving 6 again: 3 is odd");
+  EXPECT_EQ(quarter(6).error().code, Errc::InvalidArgument);
+  EXPECT_TRUE(check(2));
+  EXPECT_EQ(check(5).error().text, "5 is odd");
+}
+
+Result<std::unique_ptr<int>> make(bool good) {
+  if (!good) return fail(Errc::NoMemory, "Making an int");
+  return std::make_unique<int>(5);
+}
+
+Result<int> use(bool good) {
+  const std::unique_ptr<int> made = TRY(make(good));
+  return *made;
+}
+
+TEST(Result, MovesWhatCannotBeCopied) {
   EXPECT_EQ(use(true).value(), 5);
   EXPECT_EQ(use(false).error().code, Errc::NoMemory);
 }
 
-TEST(Result, ConvertsToItsTypeAndFallsBack) {
-  const Result<std::string> text = "a literal";
-  EXPECT_EQ(*text, "a literal");
-  EXPECT_EQ(half(3).value_or(-1), -1);
-  EXPECT_EQ(half(4).value_or(-1), 2);
+TEST(Result, EvaluatesItsExpressionOnce) {
+  int calls = 0;
+  const auto count = [&]() -> Result<int> { return ++calls; };
+  const auto run = [&]() -> Result<int> { return TRY(count()) + TRY(count()); };
+  EXPECT_EQ(run().value(), 3);
+  EXPECT_EQ(calls, 2);
 }
 
-TEST(Result, ErrorsOfTheHostAreSortedByMeaning) {
-  const std::pair<int, Errc> known[] = {{ENOENT, Errc::NotFound},  {EACCES, Errc::Permission},
-                                        {EPERM, Errc::Permission}, {EEXIST, Errc::Exists},
-                                        {EBUSY, Errc::Busy},       {ENOSPC, Errc::NoSpace},
-                                        {ENOMEM, Errc::NoMemory},  {EIO, Errc::Io}};
-  for (const auto& [os_errno, code] : known) {
-    const Error error = fail_errno(os_errno, "Opening '{}'", "x");
-    EXPECT_EQ(error.code, code) << os_errno;
-    EXPECT_EQ(error.os_errno, os_errno);
-    EXPECT_EQ(error.text, std::string("Opening 'x': ") + strerror(os_errno));
+// A type that can be made from what an Error is made of.
+TEST(Result, TakesWhatConvertsToItsValue) {
+  const Result<std::string> text = "text";
+  EXPECT_EQ(*text, "text");
+  const Result<double> number = 3;
+  EXPECT_EQ(*number, 3.0);
+  const Result<std::string> failed = fail(Errc::Io, "no");
+  EXPECT_FALSE(failed);
+}
+
+TEST(Result, OsErrorsCarryCodeTextAndErrno) {
+  const struct {
+    int os_errno;
+    Errc code;
+  } rows[] = {
+      {ENOENT, Errc::NotFound},
+      {EEXIST, Errc::Exists},
+      {EACCES, Errc::Permission},
+      {EPERM, Errc::Permission},
+      {EROFS, Errc::Permission},
+      {EBUSY, Errc::Busy},
+      {EAGAIN, Errc::Busy},
+      {EINVAL, Errc::InvalidArgument},
+      {ENOSYS, Errc::Unsupported},
+      {EOPNOTSUPP, Errc::Unsupported},
+      {ENOSPC, Errc::NoSpace},
+      {ENOMEM, Errc::NoMemory},
+      {ECANCELED, Errc::Cancelled},
+      {ETIMEDOUT, Errc::Timeout},
+      {EIO, Errc::Io},
+      {EPIPE, Errc::Io},
+  };
+  for (const auto& row : rows) {
+    const Error error = fail_errno(row.os_errno, "Doing {}", "it");
+    EXPECT_EQ(error.code, row.code) << row.os_errno;
+    EXPECT_EQ(error.os_errno, row.os_errno);
   }
+  EXPECT_EQ(fail_errno(ENOENT, "Opening '{}'", "x").text, "Opening 'x': No such file or directory");
 }
 
-TEST(ResultDeathTest, TheWrongSideIsOurBug) {
-  EXPECT_DEATH(half(3).value(), "value\\(\\) of a failed Result, at src/base/result.h");
-  const Result<int> good = half(4);
-  EXPECT_DEATH(good.error(), "error\\(\\) of a good Result");
+TEST(ResultDeathTest, MisuseIsOurBug) {
+  EXPECT_DEATH((void)half(3).value(), "value\\(\\) of a failed Result");
+  EXPECT_DEATH((void)half(4).error(), "error\\(\\) of a good Result");
+  EXPECT_DEATH(check(3).value(), "value\\(\\) of a failed Result");
+}
+
+TEST(CheckDeathTest, SaysWhatAndWhere) {
+  EXPECT_DEATH(ensure(false, "one is two"),
+               "menura: internal error \\(ensure\\): one is two, at src/base/result_test.cpp:");
+  EXPECT_DEATH(unreachable(), "unreachable");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "base/units.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -51,35 +50,46 @@ Result<u64> parse_u64(std::string_view text) {
   return value;
 }
 
-Result<u64> parse_size(std::string_view text, u64 default_unit) {
+namespace {
+
+Error no_size(std::string_view text) {
+  return fail(Errc::InvalidArgument, "'{}' is not a size (try 512M or 2G)", text);
+}
+
+// digits, an integer in the base or a decimal fraction, times factor.
+Result<u64> scale(std::string_view text, std::string_view digits, int base, u64 factor) {
   constexpr u64 kLimit = u64{1} << 63;
-  const bool hex = text.starts_with("0x") || text.starts_with("0X");
-  std::string_view digits = text;
-  // In hexadecimal "b" and "e" are digits, so a hexadecimal size takes no unit.
-  const u64 factor = hex ? default_unit : take_unit(digits, default_unit);
-  if (factor == 0 || digits.empty())
-    return fail(Errc::InvalidArgument, "'{}' is not a size (try 512M or 2G)", text);
+  const Error too_large = fail(Errc::OutOfRange, "Size '{}' is too large (limit 8E)", text);
+  const char* const last = digits.data() + digits.size();
   if (digits.find('.') == std::string_view::npos) {
-    // Unlike other numbers, a size that begins with 0 is not octal.
-    if (!hex) digits.remove_prefix(std::min(digits.find_first_not_of('0'), digits.size() - 1));
-    const Result<u64> count = parse_u64(digits);
-    if (!count) {
-      if (count.error().code == Errc::OutOfRange) return Error(count.error());
-      return fail(Errc::InvalidArgument, "'{}' is not a size (try 512M or 2G)", text);
-    }
-    u64 size = 0;
-    if (__builtin_mul_overflow(*count, factor, &size) || size >= kLimit)
-      return fail(Errc::OutOfRange, "Size '{}' is too large (limit 8E)", text);
+    u64 count = 0, size = 0;
+    const auto [end, status] = std::from_chars(digits.data(), last, count, base);
+    if (status == std::errc::invalid_argument || end != last) return no_size(text);
+    if (status != std::errc{} || __builtin_mul_overflow(count, factor, &size) || size >= kLimit)
+      return too_large;
     return size;
   }
   double count = 0;
-  const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
-  if (status != std::errc{} || end != digits.data() + digits.size() || !(count >= 0))
-    return fail(Errc::InvalidArgument, "'{}' is not a size (try 512M or 2G)", text);
+  const auto [end, status] = std::from_chars(digits.data(), last, count, std::chars_format::fixed);
+  if (status == std::errc::invalid_argument || end != last || digits[0] == '-')
+    return no_size(text);
   const double size = count * static_cast<double>(factor);
-  if (size >= static_cast<double>(kLimit))
-    return fail(Errc::OutOfRange, "Size '{}' is too large (limit 8E)", text);
+  if (status != std::errc{} || size >= static_cast<double>(kLimit)) return too_large;
   return static_cast<u64>(size);
+}
+
+}  // namespace
+
+Result<u64> parse_size(std::string_view text, u64 default_unit) {
+  // In hexadecimal "b" and "e" are digits, so a hexadecimal size takes no unit and no fraction.
+  if (text.starts_with("0x") || text.starts_with("0X")) {
+    if (text.find('.') != std::string_view::npos) return no_size(text);
+    return scale(text, text.substr(2), 16, default_unit);
+  }
+  std::string_view digits = text;
+  const u64 factor = take_unit(digits, default_unit);
+  if (factor == 0 || digits.empty()) return no_size(text);
+  return scale(text, digits, 10, factor);
 }
 
 std::string format_size(u64 size) {
