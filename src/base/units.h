@@ -22,7 +22,7 @@ inline constexpr i64 kNsPerMs = 1'000'000;
 inline constexpr i64 kNsPerSecond = 1'000'000'000;
 
 // Parses "1536", "1.5G", "64k", "0x1000" with suffixes b k M G T P E (any case, optional "iB"/"B");
-// a bare number counts in default_unit, a leading 0 means nothing. OutOfRange past 2^63-1, InvalidArgument when malformed.
+// a bare number counts in default_unit. OutOfRange past 2^63-1, InvalidArgument when malformed.
 Result<u64> parse_size(std::string_view text, u64 default_unit = 1);
 
 // An unsigned integer in C notation (decimal, 0x, 0 octal), all of the text.

@@ -107,10 +107,15 @@ class Reader {
         const u8 width = TRY(take<u8>());
         node.width_bits = width & 0x7f;
         node.is_signed = (width & 0x80) != 0;
+        if (node.width_bits == 0 || node.width_bits > 64)
+          return fail(Errc::Corrupt, "Saved state holds an integer of {} bits", node.width_bits);
         node.integer = TRY(take<u64>());
         return {};
       }
-      case StateTree::Kind::Boolean: node.integer = TRY(take<u8>()); return {};
+      case StateTree::Kind::Boolean:
+        node.integer = TRY(take<u8>());
+        if (node.integer > 1) return fail(Errc::Corrupt, "Saved state holds a half-true value");
+        return {};
       case StateTree::Kind::Text: node.text = TRY(take_text()); return {};
       case StateTree::Kind::Bytes: {
         const ConstBytes bytes = TRY(take_bytes());

@@ -177,10 +177,24 @@ void print_node(const StateTree& node, const std::string& label, unsigned depth,
     print_node(child, child.name.empty() ? format("[{}]", index++) : child.name, depth + 1, out);
 }
 
+// Of byte strings only the first byte that differs, when they are of one size.
+StateDifference bytes_difference(const StateTree& left, const StateTree& right,
+                                 const std::string& path) {
+  if (left.bytes.size() != right.bytes.size())
+    return {path, format("({} bytes)", left.bytes.size()),
+            format("({} bytes)", right.bytes.size())};
+  const auto [l, r] = std::ranges::mismatch(left.bytes, right.bytes);
+  return {format("{}[{}]", path, l - left.bytes.begin()),
+          format("{:#x}", static_cast<unsigned>(*l)), format("{:#x}", static_cast<unsigned>(*r))};
+}
+
 void compare_nodes(const StateTree& left, const StateTree& right, const std::string& path,
                    std::vector<StateDifference>& out) {
-  if (left.kind != right.kind || (is_leaf(left) && value_text(left) != value_text(right)) ||
-      left.bytes != right.bytes) {
+  if (left.kind == StateTree::Kind::Bytes && right.kind == left.kind) {
+    if (left.bytes != right.bytes) out.push_back(bytes_difference(left, right, path));
+    return;
+  }
+  if (left.kind != right.kind || (is_leaf(left) && value_text(left) != value_text(right))) {
     out.push_back({path, value_text(left), value_text(right)});
     return;
   }
