@@ -48,8 +48,10 @@ class UringEngine final : public IoEngine {
 
   void cancel() override {
     for (auto& [id, transfer] : transfers_) transfer.cancel();
-    for (const u64 id : std::exchange(waiting_, {}))
-      loop_.complete([this, id = id] { finish(id, -ECANCELED); });
+    for (const u64 id : std::exchange(waiting_, {})) {
+      transfers_.at(id).advance(-ECANCELED);
+      loop_.complete([this, id] { finish(id); });
+    }
     for (const auto& [id, transfer] : transfers_) {
       io_uring_sqe* sqe = take_sqe();
       if (!sqe) break;  // what is not cancelled comes to its own end
@@ -128,7 +130,7 @@ class UringEngine final : public IoEngine {
       ::io_uring_cqe_seen(&ring_, cqe);
       if (id == kNobody) continue;
       in_ring_--;
-      loop_.tape().completion([this, id, result] { finish(id, result); });
+      arrive(id, result);
     }
     if (waiting_.empty()) return;
     while (!waiting_.empty() && in_ring_ < kEntries) {
@@ -139,14 +141,17 @@ class UringEngine final : public IoEngine {
     push();
   }
 
-  void finish(u64 id, i64 result) {
+  // Only the end of a transfer passes the Tape's door: how the host cut it up is nobody's business.
+  void arrive(u64 id, i64 result) {
+    if (transfers_.at(id).advance(result))
+      return loop_.tape().completion([this, id] { finish(id); });
+    start(id);
+    push();
+  }
+
+  void finish(u64 id) {
     const auto found = transfers_.find(id);
-    IoTransfer& transfer = found->second;
-    if (!transfer.advance(result)) {
-      start(id);
-      return push();
-    }
-    IoTransfer over = std::move(transfer);
+    IoTransfer over = std::move(found->second);
     transfers_.erase(found);
     over.finish();
   }
