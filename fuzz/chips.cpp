@@ -6,7 +6,7 @@
 #include <deque>
 #include <string>
 
-#include "base/check.h"
+#include "damaged_state.h"
 #include "hw/core/test_machine.h"
 #include "hw/intc/apic_bus.h"
 #include "hw/intc/gsi_routing.h"
@@ -16,7 +16,6 @@
 #include "hw/rtc/rtc.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/pit.h"
-#include "state/tree.h"
 
 namespace menura {
 namespace {
@@ -108,27 +107,6 @@ void use_lapic(FuzzedDataProvider& in, Lapic& lapic) {
     case 5: lapic.write_msr(in.PickValueInArray<u32>({0x1b, 0x6e0}), value); break;
     case 6: lapic.set_cr8(value & 15); break;
   }
-}
-
-void flatten(StateTree& tree, std::vector<StateTree*>& leaves) {
-  for (StateTree& child : tree.children) flatten(child, leaves);
-  if (tree.children.empty()) leaves.push_back(&tree);
-}
-
-// What is refused is followed by the good state, as a machine that refuses does not run.
-void load_damaged(FuzzedDataProvider& in, Device& device) {
-  const StateTree good = save_state(device);
-  StateTree bad = good;
-  std::vector<StateTree*> leaves;
-  flatten(bad, leaves);
-  for (int i = in.ConsumeIntegralInRange(0, 3); i > 0; i--) {
-    StateTree& leaf = *leaves[in.ConsumeIntegralInRange<size_t>(0, leaves.size() - 1)];
-    leaf.integer = leaf.kind == StateTree::Kind::Boolean ? in.ConsumeBool() : pick_value(in);
-    for (std::byte& byte : leaf.bytes) byte = std::byte{in.ConsumeIntegral<u8>()};
-  }
-  if (load_state(device, bad).ok() && device.restored().ok()) return;
-  ensure(load_state(device, good).ok() && device.restored().ok(), "a saved state loads");
-  ensure(compare(good, save_state(device)).empty(), "a loaded state describes itself the same");
 }
 
 void operate(FuzzedDataProvider& in, Board& board) {

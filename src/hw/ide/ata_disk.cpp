@@ -110,10 +110,20 @@ void AtaDisk::describe_drive(StateVisitor& v) {
   v.field("read_ahead", read_ahead_);
 }
 
+// A transfer stays on the disk, and moves whole blocks of what is left.
+bool AtaDisk::transfer_is_possible() const {
+  const bool wants_data = transfer_ == Transfer::PioOut && pio_out_size() != 0;
+  if (pio_out_size() != (wants_data ? pio_block() * ata::kSector : 0)) return false;
+  if (transfer_ == Transfer::None || trim_) return true;
+  if (end_lba_ > sectors()) return false;
+  const bool dma = transfer_ == Transfer::DmaIn || transfer_ == Transfer::DmaOut;
+  return !dma || sectors_left() > 0;
+}
+
 Result<void> AtaDisk::restored_drive() {
   if (transfer_ > Transfer::Verify || next_lba_ > end_lba_ || multiple_ > kMaxMultiple ||
       block_multiple_ == 0 || block_multiple_ > kMaxMultiple || heads_ == 0 ||
-      sectors_per_track_ == 0 || (!trim_ && transfer_ != Transfer::None && end_lba_ > sectors()))
+      sectors_per_track_ == 0 || !transfer_is_possible())
     return fail(Errc::Corrupt, "Disk '{}' has an impossible transfer in its state", id());
   return {};
 }

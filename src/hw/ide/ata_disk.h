@@ -41,6 +41,7 @@ class AtaDisk final : public IdeDrive {
   void put_lba(u64 lba, bool extended);
   u64 sectors_left() const { return end_lba_ - next_lba_; }
   u64 pio_block() const;
+  bool transfer_is_possible() const;
   void next_pio_in();
   void next_dma_in();
   void next_dma_out();

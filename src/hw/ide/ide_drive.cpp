@@ -58,6 +58,7 @@ void IdeDrive::raise_interrupt() {
 void IdeDrive::command(u8 code) {
   constexpr u8 kDeviceReset = 0x08;
   if ((status_ & ata::kBsy) && code != kDeviceReset) return;
+  forget_request();
   acknowledge_interrupt();
   buffer_.clear();
   status_ = ata::kDrdy | ata::kDsc;
@@ -65,9 +66,14 @@ void IdeDrive::command(u8 code) {
   execute(code);
 }
 
-void IdeDrive::soft_reset() {
+// Its completion will find another epoch and do nothing.
+void IdeDrive::forget_request() {
   ++*epoch_;
   in_flight_ = false;
+}
+
+void IdeDrive::soft_reset() {
+  forget_request();
   buffer_.clear();
   position_ = 0;
   interrupt_ = false;
@@ -97,7 +103,7 @@ void IdeDrive::describe(StateVisitor& v) {
 
 Result<void> IdeDrive::restored() {
   constexpr size_t kLargestBuffer = 1 << 20;
-  ++*epoch_;
+  forget_request();
   if (buffer_.size() > kLargestBuffer || position_ > buffer_.size())
     return fail(Errc::Corrupt, "Drive '{}' has an impossible data buffer", id());
   return restored_drive();

@@ -92,6 +92,8 @@ class IdeDrive : public Device {
   virtual void reset_drive() = 0;
   virtual void describe_drive(StateVisitor& v) = 0;
   virtual Result<void> restored_drive() = 0;
+  // Bytes the host has still to give before pio_out_done(); 0: none are wanted.
+  size_t pio_out_size() const { return (status_ & ata::kDrq) && pio_out_ ? buffer_.size() : 0; }
   // The host took all of the PIO data, or gave it.
   virtual void pio_in_done() = 0;
   virtual void pio_out_done(std::vector<std::byte> data) = 0;
@@ -121,6 +123,8 @@ class IdeDrive : public Device {
   u8 status_ = 0;
 
  private:
+  void forget_request();
+
   // Wiring
   IdeHost* host_ = nullptr;
   Disk* disk_;

@@ -8,6 +8,7 @@
 #include "hw/ide/atapi_cd.h"
 #include "hw/ide/piix3_ide.h"
 #include "hw/pci/pci_bus.h"
+#include "state/tree.h"
 
 namespace menura {
 namespace {
@@ -334,6 +335,41 @@ TEST_F(IdeTest, ResetForgetsRequestsInFlight) {
   image.pump();
   EXPECT_EQ(status(), 0x50);
   EXPECT_FALSE(m.pin_level(14));
+}
+
+// A new command after it must not be fed by the old one's request.
+TEST_F(IdeTest, DeviceResetCutsOffARequestInFlight) {
+  image.immediate = false;
+  lba28(3, 2);
+  command(0x20);
+  EXPECT_EQ(status(), 0x90);
+  command(0x08);
+  EXPECT_EQ(status(), 0x51) << "a disk aborts the packet device's command";
+  lba28(7, 1);
+  command(0x20);
+  image.pump();
+  EXPECT_EQ(status(), 0x58);
+  EXPECT_TRUE(same(read_pio(512), sectors(7, 1)));
+  EXPECT_EQ(status(), 0x50);
+}
+
+TEST_F(IdeTest, StatesWithTransfersBeyondTheirBoundsAreRefused) {
+  const auto loads = [](IdeDrive& drive, std::string_view field, u64 value) {
+    StateTree tree = save_state(drive);
+    for (StateTree& child : tree.children) {
+      if (child.name == field) child.integer = value;
+      if (child.name == field) child.bytes.resize(value);
+    }
+    return load_state(drive, tree).ok() && drive.restored().ok();
+  };
+  m.out8(0x176, 0xa0);
+  m.out8(0x177, 0xa0);  // the CD drive waits for a packet
+  EXPECT_TRUE(loads(cd, "device", 0xa0));
+  EXPECT_FALSE(loads(cd, "buffer", 4096));
+  lba28(kSectors - 1, 1);
+  command(0x30);  // the disk waits for its last sector
+  EXPECT_TRUE(loads(disk, "device", 0xe0));
+  EXPECT_FALSE(loads(disk, "buffer", 1024));
 }
 
 TEST_F(IdeTest, MediaErrorsReachTheGuest) {

@@ -35,6 +35,12 @@ u8 code(BootDevice device) { return static_cast<u8>(device); }
 
 }  // namespace
 
+void store_boot_order(Rtc& rtc, const std::array<BootDevice, 3>& boot,
+                      bool check_floppy_signature) {
+  store(rtc, kBootDevices, code(boot[0]) | code(boot[1]) << 4, 1);
+  store(rtc, kBootOptions, code(boot[2]) << 4 | (check_floppy_signature ? 0 : 1), 1);
+}
+
 void store_cmos(Rtc& rtc, const CmosContents& contents) {
   const u64 low = contents.memory_below_4g;
   store(rtc, kBaseMemory, std::min<u64>(low / KiB, 640), 2);
@@ -45,9 +51,7 @@ void store_cmos(Rtc& rtc, const CmosContents& contents) {
   store(rtc, kMemoryAbove4G, units_above(contents.memory_above_4g, 0, 64 * KiB, 0xff'ffff), 3);
   store(rtc, kCpus, std::clamp(contents.cpus, 1u, 256u) - 1, 1);
 
-  const auto& boot = contents.boot;
-  store(rtc, kBootDevices, code(boot[0]) | code(boot[1]) << 4, 1);
-  store(rtc, kBootOptions, code(boot[2]) << 4 | (contents.check_floppy_signature ? 0 : 1), 1);
+  store_boot_order(rtc, contents.boot, contents.check_floppy_signature);
 
   const auto& drives = contents.floppies;
   store(rtc, kFloppies, static_cast<u8>(drives[0]) << 4 | static_cast<u8>(drives[1]), 1);

@@ -31,6 +31,8 @@ struct CmosContents {
 };
 
 void store_cmos(Rtc& rtc, const CmosContents& contents);
+// The boot order alone.
+void store_boot_order(Rtc& rtc, const std::array<BootDevice, 3>& boot, bool check_floppy_signature);
 
 // Written by an operating system before it sleeps or resets: FEh wakes from S3.
 inline constexpr u8 kCmosShutdown = 0x0f;

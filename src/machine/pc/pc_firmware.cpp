@@ -38,15 +38,19 @@ Result<BootDevice> boot_device(char letter) {
   }
 }
 
-Result<void> fill_cmos(const PcFirmwareContext& c) {
-  const BootOptions& boot = c.machine.config().boot;
-  const std::string order = !boot.once.empty()    ? boot.once
-                            : !boot.order.empty() ? boot.order
-                                                  : "cad";
-  CmosContents cmos;
-  if (order.size() > cmos.boot.size())
+using BootDevices = std::array<BootDevice, 3>;
+
+Result<BootDevices> boot_devices(const std::string& order) {
+  BootDevices devices{};
+  if (order.size() > devices.size())
     return fail(Errc::InvalidArgument, "-boot: '{}' has more than three devices", order);
-  for (size_t i = 0; i < order.size(); i++) cmos.boot[i] = TRY(boot_device(order[i]));
+  for (size_t i = 0; i < order.size(); i++) devices[i] = TRY(boot_device(order[i]));
+  return devices;
+}
+
+Result<void> fill_cmos(const PcFirmwareContext& c) {
+  CmosContents cmos;
+  cmos.boot = TRY(boot_order(c.machine.config().boot, BootTurn::First));
   cmos.memory_below_4g = c.memory.below_4g();
   cmos.memory_above_4g = c.memory.above_4g();
   cmos.cpus = std::min(c.machine.topology().cpus, 256u);
@@ -100,6 +104,12 @@ Result<void> add_tables(const PcFirmwareContext& c) {
 }
 
 }  // namespace
+
+Result<std::array<BootDevice, 3>> boot_order(const BootOptions& boot, BootTurn turn) {
+  const BootDevices later = TRY(boot_devices(boot.order.empty() ? "cad" : boot.order));
+  if (turn == BootTurn::Later || boot.once.empty()) return later;
+  return boot_devices(boot.once);
+}
 
 AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
   constexpr u64 kHole64Size = 256 * GiB;

@@ -5,7 +5,10 @@
 //   describe_to_firmware({.machine = m, .memory = memory, .fw_cfg = fw_cfg, .rtc = rtc});
 #pragma once
 
+#include <array>
+
 #include "hw/fw_cfg/fw_cfg.h"
+#include "hw/rtc/cmos.h"
 #include "hw/rtc/rtc.h"
 #include "machine/machine.h"
 #include "machine/pc/pc_memory.h"
@@ -23,6 +26,11 @@ struct PcFirmwareContext {
   bool has_smm = false;
   bool has_display = false;
 };
+
+// -boot once= holds for the first start only, -boot order= for all that follow. An Error for either
+// is found at the first.
+enum class BootTurn : u8 { First, Later };
+Result<std::array<BootDevice, 3>> boot_order(const BootOptions& boot, BootTurn turn);
 
 Result<void> describe_to_firmware(const PcFirmwareContext& context);
 
