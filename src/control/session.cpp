@@ -11,7 +11,7 @@ namespace {
 // A default for a device that does not exist changes nothing, which users should know.
 void warn_of_unused_globals(const MachineConfig& config) {
   for (const NamedOptions& global : config.globals)
-    if (!catalogue().find_device(global.name))
+    if (!catalogue().takes_globals(global.name))
       log_warning("-global {}: no such device takes properties, ignored", global.name);
 }
 

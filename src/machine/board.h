@@ -38,6 +38,8 @@ class Board {
   virtual void connect_cpu(unsigned index, CpuInterrupts& cpu) = 0;
   // A CPU's registers after reset: where it starts.
   virtual void reset_cpu(unsigned index, x86::State& state) = 0;
+  // The platform's reset line, just before the devices are reset; not the first power-on.
+  virtual void system_reset() = 0;
   // The power button.
   virtual void press_power_button() = 0;
   // After the reset that ends a suspension to RAM.

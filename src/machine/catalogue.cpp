@@ -1,5 +1,7 @@
 #include "machine/catalogue.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 
 namespace menura {
@@ -23,6 +25,12 @@ Result<const DeviceKind*> Catalogue::find_device(std::string_view name) const {
   }
   return fail(Errc::NotFound, "There is no device '{}'{}; -device help lists them", name,
               suggestion(name, names));
+}
+
+bool Catalogue::takes_globals(std::string_view driver) const {
+  const auto named = [&](const DeviceKind& kind) { return kind.name == driver; };
+  return std::ranges::any_of(devices, named) ||
+         std::ranges::find(built_in, driver) != built_in.end();
 }
 
 }  // namespace menura

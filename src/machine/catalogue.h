@@ -33,6 +33,8 @@ struct DeviceKind {
 struct Catalogue {
   std::span<const MachineType> machines;
   std::span<const DeviceKind> devices;
+  // Devices of the boards themselves whose properties -global sets.
+  std::span<const std::string_view> built_in;
   // Tries what the configuration names, in order; warns of those that did not work.
   Result<std::unique_ptr<Accelerator>> (*choose_accelerator)(Machine& machine,
                                                              const AcceleratorContext& context);
@@ -40,6 +42,7 @@ struct Catalogue {
   // By name or alias, with did-you-mean.
   Result<const MachineType*> find_machine(std::string_view name) const;
   Result<const DeviceKind*> find_device(std::string_view name) const;
+  bool takes_globals(std::string_view driver) const;
 };
 
 }  // namespace menura

@@ -97,6 +97,16 @@ u32 Topology::apic_id(u32 cpu_index) const {
   return socket << socket_shift | die << die_shift | core << core_shift | thread;
 }
 
+Value MachineConfig::with_globals(std::string_view driver, Value given) const {
+  Value all = Value::object();
+  for (const NamedOptions& global : globals)
+    if (global.name == driver)
+      for (const auto& [property, value] : *global.options.as<Value::Object>())
+        all.set(property, value);  // the last one said counts
+  for (auto& [property, value] : *given.as<Value::Object>()) all.set(property, std::move(value));
+  return all;
+}
+
 Result<Topology> resolve_topology(const SmpOptions& o, u32 machine_limit) {
   constexpr u32 kLevelLimit = 4096;  // of any level: keeps the products below in range
   for (const u32 n : {o.cpus, o.maxcpus, o.sockets, o.dies, o.cores, o.threads})

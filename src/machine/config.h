@@ -150,6 +150,9 @@ struct MachineConfig {
   bool no_reboot = false;
   bool no_shutdown = false;
   bool no_defaults = false;
+
+  // What a user gave a device of this kind, over what -global says for all of them.
+  Value with_globals(std::string_view driver, Value given = Value::object()) const;
 };
 
 // The places where distributions keep firmware, in the order searched.

@@ -112,6 +112,7 @@ void Machine::reset_all(ResetKind kind) {
     board_->reset_cpu(cpu->index(), state);
     cpu->vcpu().set(state);
   }
+  if (kind == ResetKind::System) board_->system_reset();
   for (Device* device : all_devices()) device->reset(kind);
 }
 

@@ -121,6 +121,8 @@ void Piix4Pm::update_sci() {
   if (sci_level() != wiring_.sci.level()) (void)wiring_.sci.set(sci_level());
 }
 
+bool Piix4Pm::rtc_wakes() const { return (regs_.get(PmReg::PmEn) & kRtc) != 0; }
+
 void Piix4Pm::press_power_button() { set_pm_status(kPowerButton); }
 
 void Piix4Pm::press_sleep_button() { set_pm_status(kSleepButton); }

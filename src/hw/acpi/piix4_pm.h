@@ -21,6 +21,7 @@
 #include "hw/core/register_file.h"
 #include "hw/core/window.h"
 #include "hw/pci/pci_function.h"
+#include "state/properties.h"
 
 namespace menura {
 
@@ -30,6 +31,10 @@ enum class WakeReason : u8 { Other, PowerButton, SleepButton, Rtc };
 struct Piix4PmConfig {
   bool disable_s3 = false;
   bool disable_s4 = false;
+  void describe(PropertyVisitor& p) {
+    p.field("disable_s3", disable_s3, "the guest cannot suspend to RAM");
+    p.field("disable_s4", disable_s4, "the guest cannot suspend to disk");
+  }
 };
 
 struct Piix4PmWiring {
@@ -55,6 +60,10 @@ class Piix4Pm final : public PciFunction {
   // APMC and APMS, for B2h.
   Region& apm_ports() { return apm_region_; }
   SmbusHost& smbus() { return smbus_; }
+
+  const Piix4PmConfig& sleep_states() const { return chip_config_; }
+  // The guest lets the clock's alarm end a sleep (RTC_EN).
+  bool rtc_wakes() const;
 
   void press_power_button();
   void press_sleep_button();

@@ -20,6 +20,8 @@ constexpr MachineType kMachineTypes[] = {
      .make = make_pc},
 };
 
+constexpr std::string_view kBuiltIn[] = {"PIIX4_PM"};
+
 // -accel options win over -machine accel=; without either, the fastest that works.
 std::vector<std::string> wanted_accelerators(const MachineConfig& config) {
   std::vector<std::string> wanted;
@@ -43,7 +45,10 @@ Result<std::unique_ptr<Accelerator>> choose(Machine& machine, const AcceleratorC
 }  // namespace
 
 Catalogue catalogue() {
-  return {.machines = kMachineTypes, .devices = device_kinds(), .choose_accelerator = choose};
+  return {.machines = kMachineTypes,
+          .devices = device_kinds(),
+          .built_in = kBuiltIn,
+          .choose_accelerator = choose};
 }
 
 }  // namespace menura

@@ -129,6 +129,46 @@ TEST(MachineTest, ErrorsSayWhatIsWrongAndWhatIsNear) {
   EXPECT_NE(error_of(config).find("255 CPUs"), std::string::npos);
 }
 
+TEST(MachineTest, BootOnceIsForTheFirstStartOnly) {
+  MachineConfig config = with_accelerator("qtest");
+  config.boot.order = "c";
+  config.boot.once = "d";
+  const auto machine = Machine::build(std::move(config), catalogue());
+  ASSERT_TRUE(machine) << machine.error().text;
+  Machine& m = **machine;
+  const auto boot_devices = [&m] {
+    const MachineLock::Guard guard(m.lock());
+    m.io().store({0x70}, 1, 0x3d);
+    return m.io().load({0x71}, 1);
+  };
+  EXPECT_EQ(boot_devices(), 0x03u) << "the CD";
+  m.request_reset(Cause::GuestReset);
+  (void)m.loop().run_once(0);
+  EXPECT_EQ(boot_devices(), 0x02u) << "the disk";
+  config = with_accelerator("qtest");
+  config.boot.order = "x";
+  config.boot.once = "d";
+  EXPECT_NE(error_of(config).find("-boot: 'x'"), std::string::npos);
+}
+
+TEST(MachineTest, GlobalsAreDefaultsOfDevices) {
+  MachineConfig config = with_accelerator("qtest");
+  const auto option = [](std::string_view name, Value value) {
+    Value options = Value::object();
+    options.set(name, std::move(value));
+    return options;
+  };
+  config.globals.push_back(
+      {.name = "isa-debug-exit", .id = {}, .options = option("iobase", 0x600)});
+  config.globals.push_back({.name = "isa-debug-exit", .id = {}, .options = option("iosize", 9)});
+  config.devices.push_back({.name = "isa-debug-exit", .id = "exit", .options = Value::object()});
+  EXPECT_NE(error_of(config).find("iosize must be 1 to 8, not 9"), std::string::npos);
+  config.devices[0].options.set("iosize", 4);
+  EXPECT_EQ(error_of(config), "no error") << "the device's own option wins";
+  config.globals.push_back({.name = "PIIX4_PM", .id = {}, .options = option("disable_s5", true)});
+  EXPECT_NE(error_of(config).find("disable_s5"), std::string::npos);
+}
+
 TEST(MachineTest, StopContResetShutdown) {
   auto built = Machine::build(with_accelerator("qtest"), catalogue());
   ASSERT_TRUE(built);

@@ -47,7 +47,7 @@ Result<void> PcBoard::build() {
   const Transaction one_view({&machine_.memory(), &machine_.io()});
   TRY(memory_.build());
   interrupts_.build();
-  build_chipset();
+  TRY(build_chipset());
   TRY(build_timers());
   build_keyboard_controller();
   TRY(build_isa_devices());
@@ -57,7 +57,14 @@ Result<void> PcBoard::build() {
   return build_firmware();
 }
 
-void PcBoard::build_chipset() {
+template <class Properties>
+Result<Properties> PcBoard::properties_of(std::string_view driver) {
+  Properties properties;
+  TRY(read_properties(properties, machine_.config().with_globals(driver), driver));
+  return properties;
+}
+
+Result<void> PcBoard::build_chipset() {
   i440fx_ = &adopt(
       std::make_unique<I440fx>("i440fx", I440fxWiring{.memory = machine_.memory(),
                                                       .io = machine_.io(),
@@ -85,9 +92,10 @@ void PcBoard::build_chipset() {
       Piix4PmWiring{.time = machine_.loop().virtual_time(),
                     .sci = interrupts_.isa(Piix4Pm::kSciIrq),
                     .on_sleep = [this](SleepState state) { on_sleep(state); }},
-      Piix4PmConfig{}));
+      TRY(properties_of<Piix4PmConfig>("PIIX4_PM"))));
   bus.add(*pm_, PciBus::devfn(kPiixSlot, kPiixPm)).value();
   machine_.io_root().map(0xb2, pm_->apm_ports());
+  return {};
 }
 
 std::array<IrqLine, 16> PcBoard::pirq_targets() {
@@ -111,11 +119,18 @@ Result<void> PcBoard::build_timers() {
                                       std::array<IrqLine, 3>{pit_line, {}, {}}));
   io.map(0x40, pit_->ports());
 
+  rtc_irq_ = std::make_unique<IrqFunction>(
+      [this, rtc_line](unsigned, bool level) { return drive_rtc(rtc_line, level); });
   const Rtc::Config config = TRY(pc_rtc_config(machine_.config().rtc));
   TimerQueue& time = config.clock == RtcClock::Virtual ? loop.virtual_time() : loop.host_time();
-  rtc_ = &adopt(std::make_unique<Rtc>("rtc", config, time, machine_.tape(), rtc_line));
+  rtc_ = &adopt(std::make_unique<Rtc>("rtc", config, time, machine_.tape(), IrqLine(*rtc_irq_, 0)));
   io.map(0x70, rtc_->ports());
   return {};
+}
+
+IrqStatus PcBoard::drive_rtc(IrqLine next, bool level) {
+  if (level && pm_->rtc_wakes()) machine_.request_wake(WakeCause::Rtc);
+  return next.set(level);
 }
 
 void PcBoard::build_keyboard_controller() {
@@ -226,22 +241,6 @@ IrqLine PcBoard::isa_irq(unsigned irq) {
   return irq < PcInterrupts::kIsaIrqs ? interrupts_.isa(irq) : IrqLine();
 }
 
-namespace {
-
-// What -global says of all devices of this kind, then what -device says of this one.
-Value options_of(const MachineConfig& config, const NamedOptions& device) {
-  Value options = Value::object();
-  const auto add = [&](const NamedOptions& more) {
-    for (const auto& [name, value] : *more.options.as<Value::Object>()) options.set(name, value);
-  };
-  for (const NamedOptions& global : config.globals)
-    if (global.name == device.name) add(global);
-  add(device);
-  return options;
-}
-
-}  // namespace
-
 Result<void> PcBoard::build_user_devices() {
   for (const NamedOptions& device : machine_.config().devices) {
     const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name), "-device");
@@ -249,7 +248,8 @@ Result<void> PcBoard::build_user_devices() {
         device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
     if (machine_.devices().find(id))
       return fail(Errc::Exists, "-device {}: there is a device '{}' already", device.name, id);
-    adopt(TRY(kind->make(machine_, id, options_of(machine_.config(), device))));
+    adopt(
+        TRY(kind->make(machine_, id, machine_.config().with_globals(device.name, device.options))));
   }
   return {};
 }
@@ -259,6 +259,7 @@ Result<void> PcBoard::build_firmware() {
                                   .memory = memory_,
                                   .fw_cfg = *fw_cfg_,
                                   .rtc = *rtc_,
+                                  .sleep = pm_->sleep_states(),
                                   .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off};
   TRY(describe_to_firmware(context));
   const FirmwareOptions& options = machine_.config().firmware;
@@ -278,6 +279,13 @@ Result<void> PcBoard::build_firmware() {
 void PcBoard::on_sleep(SleepState state) {
   if (state == SleepState::S3) return machine_.request_suspend();
   machine_.request_shutdown(Cause::GuestShutdown);
+}
+
+// -boot once= was for the first start. What the firmware finds after a reset is the lasting order.
+void PcBoard::system_reset() {
+  const BootOptions& boot = machine_.config().boot;
+  if (boot.once.empty()) return;
+  store_boot_order(*rtc_, boot_order(boot, BootTurn::Later).value(), true);
 }
 
 void PcBoard::press_power_button() { pm_->press_power_button(); }

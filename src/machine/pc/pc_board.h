@@ -38,6 +38,7 @@ class PcBoard final : public Board {
   Result<VcpuConfig> cpu_config(unsigned index) override;
   void connect_cpu(unsigned index, CpuInterrupts& cpu) override;
   void reset_cpu(unsigned index, x86::State& state) override;
+  void system_reset() override;
   void press_power_button() override;
   void wake(WakeCause cause) override;
   PciBus* pci_bus() override { return &i440fx_->root_bus(); }
@@ -48,7 +49,7 @@ class PcBoard final : public Board {
   const GsiRouting* gsi_routing() override { return &interrupts_.routing(); }
 
  private:
-  void build_chipset();
+  Result<void> build_chipset();
   Result<void> build_timers();
   void build_keyboard_controller();
   Result<void> build_isa_devices();
@@ -57,8 +58,13 @@ class PcBoard final : public Board {
   Result<void> build_drive(Drive& drive, unsigned place);
   Result<void> build_firmware();
   Result<void> build_user_devices();
+  // What the user wants of a built-in device of this kind (-global).
+  template <class Properties>
+  Result<Properties> properties_of(std::string_view driver);
   std::array<IrqLine, 16> pirq_targets();
   void on_sleep(SleepState state);
+  // RTC's interrupt, on its way: ends a sleep if the guest asked for that.
+  IrqStatus drive_rtc(IrqLine next, bool level);
   // Two gates open A20: port 92h's and the keyboard controller's.
   void set_a20(bool& gate, bool on);
 
@@ -81,6 +87,7 @@ class PcBoard final : public Board {
   Pit* pit_ = nullptr;
   Ps2Keyboard* keyboard_ = nullptr;
   Rtc* rtc_ = nullptr;
+  std::unique_ptr<IrqFunction> rtc_irq_;
   FwCfg* fw_cfg_ = nullptr;
   PcLinuxBoot* linux_boot_ = nullptr;  // with -kernel
   bool port92_a20_ = true;

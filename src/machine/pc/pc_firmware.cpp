@@ -69,9 +69,10 @@ std::vector<std::byte> e820_table(const PcMemory& memory) {
 Result<void> add_files(const PcFirmwareContext& c) {
   const MachineConfig& config = c.machine.config();
   TRY(c.fw_cfg.add_file("etc/e820", e820_table(c.memory)));
-  // Sleep states: bit 7 of bytes 3 and 4: S3 and S4 are there; the low bits: SLP_TYP of S4.
-  constexpr std::array<u8, 6> kStates{128, 0, 0, 129, 130, 128};
-  const ConstBytes states = bytes_of(kStates);
+  // Sleep states S0 to S5: bit 7: it is there; the low bits: its SLP_TYP.
+  const u8 s3 = c.sleep.disable_s3 ? 1 : 0x81, s4 = c.sleep.disable_s4 ? 2 : 0x82;
+  const std::array<u8, 6> sleep_states{0x80, 0, 0, s3, s4, 0x80};
+  const ConstBytes states = bytes_of(sleep_states);
   TRY(c.fw_cfg.add_file("etc/system-states", {states.begin(), states.end()}));
   if (config.boot.menu) {
     TRY(c.fw_cfg.add_file("etc/show-boot-menu", TableWriter{}.put(u8{1}).bytes));
@@ -117,6 +118,8 @@ AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
   for (u32 i = 0; i < c.machine.topology().cpus; i++)
     acpi.apic_ids.push_back(c.machine.topology().apic_id(i));
   acpi.hpet = c.has_hpet;
+  acpi.has_s3 = !c.sleep.disable_s3;
+  acpi.has_s4 = !c.sleep.disable_s4;
   acpi.smm = true;
   acpi.pci_hole_start = c.memory.below_4g();
   acpi.pci_hole64_start = align_up(4 * GiB + c.memory.above_4g(), GiB);

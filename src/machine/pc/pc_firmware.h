@@ -7,6 +7,7 @@
 
 #include <array>
 
+#include "hw/acpi/piix4_pm.h"
 #include "hw/fw_cfg/fw_cfg.h"
 #include "hw/rtc/cmos.h"
 #include "hw/rtc/rtc.h"
@@ -22,6 +23,7 @@ struct PcFirmwareContext {
   const PcMemory& memory;
   FwCfg& fw_cfg;
   Rtc& rtc;
+  Piix4PmConfig sleep = {};
   bool has_hpet = true;
   bool has_smm = false;
   bool has_display = false;
