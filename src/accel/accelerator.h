@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cpu/x86/cpuid_entry.h"
 #include "cpu/x86/state.h"
 #include "event/machine_lock.h"
 #include "hw/core/cpu_interrupts.h"
@@ -26,13 +27,6 @@ namespace menura {
 
 // Where the interrupt chips live (kernel-irqchip=).
 enum class IrqchipMode : u8 { User, Split, Kernel };
-
-struct CpuidEntry {
-  u32 leaf = 0;
-  std::optional<u32> subleaf = {};  // when the leaf has subleaves
-  u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
-  bool operator==(const CpuidEntry&) const = default;
-};
 
 struct VcpuConfig {
   unsigned index = 0;  // 0 is the bootstrap processor

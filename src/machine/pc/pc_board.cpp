@@ -1,7 +1,9 @@
 #include "machine/pc/pc_board.h"
 
 #include "base/bits.h"
+#include "base/log.h"
 #include "base/units.h"
+#include "cpu/x86/model.h"
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
 #include "hw/input/i8042.h"
@@ -301,7 +303,13 @@ void PcBoard::wake(WakeCause cause) {
 Result<VcpuConfig> PcBoard::cpu_config(unsigned index) {
   VcpuConfig vcpu;
   vcpu.apic_id = machine_.topology().apic_id(index);
-  vcpu.cpuid = pc_cpuid(machine_.accelerator().supported_cpuid(), machine_.topology(), index);
+  x86::AppliedModel model =
+      TRY(x86::apply_model(machine_.config().cpu, machine_.accelerator().supported_cpuid()));
+  if (index == 0)
+    for (const std::string& feature : model.missing)
+      log_warning("CPU feature '{}' is not available with {}", feature,
+                  machine_.accelerator().name());
+  vcpu.cpuid = pc_cpuid(std::move(model.leaves), machine_.topology(), index);
   for (const CpuidEntry& entry : vcpu.cpuid)
     if (entry.leaf == 1) cpu_signature_ = entry.eax;
   interrupts_.prepare_cpu(index, vcpu.apic_id, machine_.accelerator().tsc_khz() * 1000, vcpu);
