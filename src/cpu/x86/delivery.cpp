@@ -290,8 +290,4 @@ OrFault<void> deliver_software(State& s, CpuBus& bus, u8 vector, u64 next_rip,
   return Entry(s, bus, event).enter();
 }
 
-OrFault<void> software_interrupt(State& s, CpuBus& bus, u8 vector, u64 next_rip) {
-  return deliver_software(s, bus, vector, next_rip);
-}
-
 }  // namespace menura::x86

@@ -28,8 +28,6 @@ Delivery deliver_fault(State& state, CpuBus& bus, const Fault& fault, u64 dr6_bi
 Delivery deliver_external(State& state, CpuBus& bus, u8 vector);
 Delivery deliver_nmi(State& state, CpuBus& bus);
 
-OrFault<void> software_interrupt(State& state, CpuBus& bus, u8 vector, u64 next_rip);
-
 // INT n, INT3, INTO and INT1, completed by the handler's first instruction; `next_rip` is pushed.
 // A fault (IOPL in virtual-8086 mode, the gate's DPL, ...) leaves the state as it was, but see
 // task.h for task gates. Double faults are made when the caller delivers that fault.

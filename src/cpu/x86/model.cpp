@@ -32,7 +32,7 @@ constexpr Model kModels[] = {
      "Menura virtual CPU",
      "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse "
      "sse2 "
-     "sse3 cx16 x2apic hypervisor lahf-lm syscall nx lm"},
+     "sse3 cx16 x2apic lahf-lm syscall nx lm"},
 };
 
 // The leaves of a model of its own; the rest describes the host.
@@ -80,6 +80,9 @@ class Narrowing {
     // Whole words: bits without a name go too.
     for (const NamedFeature& f : named_features())
       if (CpuidEntry* e = entry(f.bit.leaf, f.bit.subleaf)) e->*in_entry(f.bit.in) = 0;
+    // Not a feature of the CPU, but a sign that it is not alone; the accelerator decides.
+    const NamedFeature& hypervisor = *find_feature("hypervisor");
+    if (offered(hypervisor)) set(hypervisor, true);
     for (std::string_view name : split(model.features, ' '))
       if (const NamedFeature* f = find_feature(name)) request(*f);
     set_vendor(model.identity.vendor);
