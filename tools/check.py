@@ -10,11 +10,7 @@ import check_layers
 import check_limits
 import duplicates
 import fmt
-import runs
-import tidy
 import tree
-
-FUZZ_SECONDS = 3
 
 
 def tool_tests():
@@ -33,12 +29,7 @@ def built(preset, *targets):
     return 0
 
 
-def fuzzed():
-    if not runs.fuzz_targets():
-        return 0
-    return built("fuzz") or any([not runs.fuzz(target, FUZZ_SECONDS) for target in runs.fuzz_targets()])
-
-
+# Not yet here: clang-tidy (./x lint) and short fuzz runs (./x fuzz), which not all rooms have passed.
 STEPS = [
     ("format", lambda: fmt.run(check=True)),
     ("layers", check_layers.main),
@@ -48,8 +39,6 @@ STEPS = [
     ("build", lambda: built("dev")),
     ("headers", lambda: built("dev", "headers")),
     ("house", check_house.main),
-    ("tidy", tidy.run),
-    ("fuzz", fuzzed),
 ]
 
 

@@ -106,7 +106,7 @@ def command_boot(arguments):
     """Debian's kernel to a shell on this terminal, on our own CPU; more options go to the program."""
     if setup.run():
         return 1
-    build.build("release", ["menura-system-x86_64"])
+    build.build("release", PROGRAMS)
     kernel, initrd = guest.prepare()
     program = str(tree.build_dir("release") / "bin/menura-system-x86_64")
     command = [program, "-accel", "jit", "-m", "512", "-nographic", "-kernel", str(kernel), "-initrd", str(initrd),
@@ -115,8 +115,11 @@ def command_boot(arguments):
     os.execv(program, command)
 
 
+PROGRAMS = ["menura-system-x86_64"]
+
+
 def command_release(arguments):
-    build.build("release", arguments)
+    build.build("release", arguments or PROGRAMS)
 
 
 def command_lint(arguments):

@@ -48,7 +48,9 @@ failed: movw    $broken, %si
 4:      hlt
         jmp     4b
 
-print:  lodsb
+# With interrupts off: the BIOS's own console also writes to this port, from the timer.
+print:  cli
+7:      lodsb
         testb   %al, %al
         jz      6f
         movb    %al, %ah
@@ -59,8 +61,9 @@ print:  lodsb
         movb    %ah, %al
         movw    $0x3f8, %dx
         outb    %al, %dx
-        jmp     print
-6:      ret
+        jmp     7b
+6:      sti
+        ret
 
 drive:  .byte   0
 packet: .byte   16, 0
