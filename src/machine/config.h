@@ -31,7 +31,6 @@ struct MachineOptions {
   bool acpi = true;
   std::optional<Size> max_ram_below_4g;
   std::string memory_backend;
-  bool dump_guest_core = true;
   void describe(PropertyVisitor& p);
 };
 

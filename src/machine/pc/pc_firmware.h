@@ -25,7 +25,6 @@ struct PcFirmwareContext {
   Rtc& rtc;
   Piix4PmConfig sleep = {};
   bool has_hpet = true;
-  bool has_smm = false;
   bool has_display = false;
 };
 
