@@ -43,6 +43,10 @@ def fuzz(target, seconds):
     return True
 
 
+def bench_scripts():
+    return {path.stem: ["python3", "-B", str(path)] for path in sorted((tree.ROOT / "bench").glob("*.py"))}
+
+
 def bench_suites():
     """{suite: command}: programs of bench/CMakeLists.txt and scripts bench/NAME.py."""
     text = (tree.ROOT / "bench/CMakeLists.txt").read_text()
@@ -50,18 +54,19 @@ def bench_suites():
     suites = {name: [str(folder / f"bin/bench_{name}"), "--benchmark_out_format=json",
                      f"--benchmark_out={folder}/results/{name}.json"]
               for name in re.findall(r"^menura_bench\((\w+)", text, re.M)}
-    scripts = {path.stem: ["python3", "-B", str(path)] for path in sorted((tree.ROOT / "bench").glob("*.py"))}
-    return {**suites, **scripts}
+    return {**suites, **bench_scripts()}
 
 
-def bench(names):
-    suites = bench_suites()
-    build.build("bench")
+def bench(names, arguments=()):
+    """The suites, all by default; the arguments go to the last one. Scripts need only the programs."""
+    suites, scripts = bench_suites(), bench_scripts()
+    build.build("bench", ["menura-system-x86_64"] if names and all(name in scripts for name in names) else ())
     (tree.build_dir("bench") / "results").mkdir(exist_ok=True)
     status = 0
     for name in names or suites:
         print(f"\nsuite {name}", flush=True)
-        status |= subprocess.run(suites[name], cwd=tree.ROOT, env=environment("bench")).returncode != 0
+        command = [*suites[name], *(arguments if names and name == names[-1] else ())]
+        status |= subprocess.run(command, cwd=tree.ROOT, env=environment("bench")).returncode != 0
     return status
 
 

@@ -156,7 +156,10 @@ def command_fuzz(arguments):
 
 
 def command_bench(arguments):
-    return runs.bench(pick("benchmark suite", arguments, runs.bench_suites()))
+    """Suites by name; what follows the name of a script (bench/NAME.py) is for the script."""
+    scripted = next((i for i, name in enumerate(arguments) if name in runs.bench_scripts()), len(arguments) - 1)
+    names, rest = arguments[:scripted + 1], arguments[scripted + 1:]
+    return runs.bench(pick("benchmark suite", names, runs.bench_suites()), rest)
 
 
 def command_soak(arguments):
@@ -207,7 +210,7 @@ COMMANDS = [
     ("tsan [ROOM...]", command_tsan, "tests with ThreadSanitizer"),
     ("cov [ROOM...]", command_cov, "tests with coverage, summed up per room"),
     ("fuzz [TARGET [SECONDS]]", command_fuzz, "fuzz one target, or list the targets"),
-    ("bench [SUITE...]", command_bench, "run benchmark suites, all by default"),
+    ("bench [SUITE...]", command_bench, "run benchmark suites, all by default; `bench jit --help` for guest workloads"),
     ("boot [OPTION...]", command_boot, "boot Debian's kernel to a shell on this terminal, on menura's own CPU"),
     ("soak [TEST...]", command_soak, "run the long tests of tests/soak/, all by default"),
     ("new device ROOM/NAME", command_new, "write the skeleton of a device and of its test, as in timer/hpet"),
