@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/code_log.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "base/units.h"
@@ -59,6 +60,12 @@ Result<void> set_up_messages(const ProgramOptions& options) {
   set_trace_sink([write](const TraceEvent& event, std::string_view text) {
     write(format("{} {}", event.name, text));
   });
+  set_code_log_sink([file](std::string_view text) {
+    // Nobody is left to hear that stderr or the log is gone.
+    (void)write_all(*file ? file->get() : STDERR_FILENO, std::as_bytes(std::span(text)));
+  });
+  set_code_log(options.code_log);
+  set_code_log_ranges(options.code_ranges);
   enable_guest_errors(options.guest_errors);
   for (const std::string& pattern : options.traces) enable_trace(pattern);
   return {};

@@ -128,6 +128,13 @@ Result<std::unique_ptr<Vcpu>> JitAccelerator::create_vcpu(const VcpuConfig& conf
   return std::unique_ptr<Vcpu>(std::move(vcpu));
 }
 
+std::vector<engine::JitReport> JitAccelerator::reports() const {
+  const std::lock_guard guard(mutex_);
+  std::vector<engine::JitReport> reports;
+  for (const engine::JitVcpu* vcpu : vcpus_) reports.push_back(vcpu->report());
+  return reports;
+}
+
 void JitAccelerator::changed(const FlatView&, const FlatView&) {
   const std::lock_guard guard(mutex_);
   for (engine::JitVcpu* vcpu : vcpus_) vcpu->memory_changed();

@@ -22,6 +22,8 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
   IrqchipMode irqchip_mode() const override { return IrqchipMode::User; }
   std::vector<CpuidEntry> supported_cpuid() const override { return offer_; }
   u64 tsc_khz() const override { return tsc_khz_; }
+  // While the vCPUs rest.
+  std::vector<engine::JitReport> reports() const;
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) override;
 
  private:
@@ -35,7 +37,7 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
 
   // Wiring
   AcceleratorContext context_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<engine::JitVcpu*> vcpus_;  // guarded by mutex_
 };
 

@@ -3,7 +3,9 @@
 #include <immintrin.h>
 #include <x86intrin.h>
 
+#include "accel/jit/jit_log.h"
 #include "base/bits.h"
+#include "base/code_log.h"
 #include "cpu/x86/smm.h"
 
 namespace menura::engine {
@@ -135,6 +137,7 @@ std::optional<Exit> JitVcpu::attend() {
   if (asked & attention::kNmi) s_.nmi_pending = true;
   if (asked & attention::kSmi) s_.smi_pending = true;
   if (asked & attention::kInit) {
+    log_cpu_reset(s_);
     s_.reset(x86::State::ResetCause::Init, signature_, bootstrap_);
     mmu_.flush_tlb(x86::TlbScope::All, 0);
     mode_changed();
@@ -159,11 +162,13 @@ std::optional<Exit> JitVcpu::interrupts() {
   if (s_.smi_pending && !s_.in_smm) {
     s_.smi_pending = false;
     s_.activity = x86::Activity::Running;
+    log_interrupt(s_, "SMI", 0);
     x86::enter_smm(s_, mmu_);
     mode_changed();
   } else if (s_.nmi_pending && !s_.nmi_blocked) {
     s_.nmi_pending = false;
     s_.activity = x86::Activity::Running;
+    log_interrupt(s_, "NMI", x86::kNmi);
     if (x86::deliver_nmi(s_, mmu_) == x86::Delivery::Shutdown) return Exit::Reset;
     mode_changed();
   } else if (intr_.load(std::memory_order_relaxed) && (s_.rflags & x86::kIf) &&
@@ -176,6 +181,7 @@ std::optional<Exit> JitVcpu::interrupts() {
     forget_written();
     if (vector >= 0) {
       s_.activity = x86::Activity::Running;
+      log_interrupt(s_, "interrupt", static_cast<u8>(vector));
       if (x86::deliver_external(s_, mmu_, static_cast<u8>(vector)) == x86::Delivery::Shutdown)
         return Exit::Reset;
       mode_changed();
@@ -195,6 +201,7 @@ std::optional<Exit> JitVcpu::turn() {
   if (one_by_one) return step();
   // The jump cache knows the block, or its empty entry leads back here.
   const u8* code = static_cast<const u8*>(mmu_.context().jumps[ir::jump_index(s_.rip)]);
+  if (code_logged(LogItem::NoChain)) code = cache_->executable(routines_.miss);
   for (;;) {
     enter(code);
     const u64 info = block_->exit_info;
@@ -209,7 +216,9 @@ std::optional<Exit> JitVcpu::turn() {
     TranslatedBlock* block = block_at(s_.rip);
     if (!block) return step();
     code = cache_->executable(block->checked);
+    log_entry(s_);
     const u64 link = info >> 8;
+    if (code_logged(LogItem::NoChain)) continue;
     if (link == 0)
       mmu_.context().jumps[ir::jump_index(s_.rip)] = code;
     else if (statistics_.flushes == flushes)
@@ -244,8 +253,11 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
 TranslatedBlock* JitVcpu::translate(const ir::Key& key, std::span<const u8> code) {
   // From now on writes to this page are seen; then its bytes may be looked at.
   if (!table_.page_has_code(key.physical)) mmu_.forget_code(code.data() - (key.physical & 4095));
+  const u64 begin = __rdtsc();
   jit::x86::translate(ir_, key, code, features_, options_.block_limit);
+  log_said(ir_, code);
   opt::run_passes(ir_, options_.passes);
+  log_optimised(ir_);
   x64::Compiled compiled =
       emitter_.compile(ir_, cache_->cursor(), cache_->room(), routines_, table_.next_link());
   if (compiled.size == 0) {
@@ -266,10 +278,28 @@ TranslatedBlock* JitVcpu::translate(const ir::Key& key, std::span<const u8> code
   for (const x64::Link& link : compiled.links)
     table_.add_link(block.get(), block->code + link.field, block->code + link.stub, link.pc);
   cache_->commit(compiled.size);
+  note_translated(*block, __rdtsc() - begin);
+  return table_.add(std::move(block));
+}
+
+void JitVcpu::note_translated(const TranslatedBlock& block, u64 ticks) {
   statistics_.blocks++;
   statistics_.instructions += ir_.pcs.size() - 1;
-  statistics_.code = cache_->used();
-  return table_.add(std::move(block));
+  statistics_.guest_bytes += block.bytes;
+  statistics_.host_bytes += block.size;
+  statistics_.translation_ticks += ticks;
+  const u8* runs_at = cache_->executable(block.code);
+  log_host_code(ir_, {block.code, block.size}, runs_at);
+  if (options_.perf_map)
+    options_.perf_map->add(runs_at, block.size, format("guest {:#x}", block.key.pc));
+}
+
+JitReport JitVcpu::report() const {
+  JitReport report{.counted = statistics_, .blocks = table_.size()};
+  std::tie(report.links, report.connected) = table_.count_links();
+  report.code = cache_->used();
+  report.code_size = cache_->size();
+  return report;
 }
 
 void JitVcpu::flush_code() {
@@ -296,6 +326,7 @@ void JitVcpu::mode_changed() {
 }
 
 std::optional<Exit> JitVcpu::deliver(const x86::Fault& fault, u64 dr6_bits) {
+  log_fault(s_, fault);
   const x86::Delivery done = x86::deliver_fault(s_, mmu_, fault, dr6_bits);
   mode_changed();
   if (done == x86::Delivery::Shutdown) return Exit::Reset;
@@ -303,7 +334,9 @@ std::optional<Exit> JitVcpu::deliver(const x86::Fault& fault, u64 dr6_bits) {
 }
 
 void* JitVcpu::slow_path(u64 linear, u32 size, x86::PageAccess access, const void* site) {
+  statistics_.tlb_misses++;
   if (void* host = mmu_.fill(linear, size, access)) return host;
+  statistics_.slow_accesses++;
   const u8* at = cache_->writable(static_cast<const u8*>(site));
   const TranslatedBlock* block = table_.find_host(at);
   const jit::SiteRecord* record = block ? block->site_at(at) : nullptr;

@@ -10,6 +10,7 @@
 
 #include "accel/accelerator.h"
 #include "accel/jit/soft_mmu.h"
+#include "accel/jit/statistics.h"
 #include "accel/jit/vcpu_block.h"
 #include "cpu/x86/delivery.h"
 #include "jit/back/x64/emitter.h"
@@ -18,6 +19,7 @@
 #include "jit/opt/passes.h"
 #include "jit/run/block_table.h"
 #include "jit/run/code_cache.h"
+#include "jit/run/perf_map.h"
 
 namespace menura::engine {
 
@@ -30,12 +32,8 @@ using jit::x86::Outcome;
 struct JitOptions {
   size_t code_size = 64 << 20;  // tb-size=, bytes per vCPU
   unsigned block_limit = 64;    // guest instructions in a block; 0: none, everything is stepped
-  opt::PassSet passes = {};     // jit-opt=
-};
-
-// What `info jit` prints.
-struct JitStatistics {
-  u64 blocks = 0, instructions = 0, steps = 0, misses = 0, flushes = 0, invalidations = 0, code = 0;
+  opt::PassSet passes = {};     // opt=
+  std::shared_ptr<jit::PerfMap> perf_map = {};  // perf-map=on
 };
 
 class JitVcpu final : public Vcpu, private CodeWatch {
@@ -63,6 +61,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   // Something other than this vCPU wrote to memory that may hold code. On the vCPU's thread.
   void note_code_written(const void* host, u64 size);
   const JitStatistics& statistics() const { return statistics_; }
+  JitReport report() const;
 
   // Signals and slow paths find their way back here.
   bool handle_signal(int signal, int code, void* ucontext);
@@ -84,6 +83,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   void forget_written();
   TranslatedBlock* block_at(u64 pc);
   TranslatedBlock* translate(const ir::Key& key, std::span<const u8> code);
+  void note_translated(const TranslatedBlock& block, u64 ticks);
   void mode_changed();
   void flush_code();
   std::optional<Exit> deliver(const x86::Fault& fault, u64 dr6_bits = 0);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "accel/jit/jit_log.h"
 #include "base/bits.h"
 
 namespace menura::engine {
@@ -145,6 +146,7 @@ void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
   OrFault<Part> found = locate(linear, access, Privilege::Current, &translation);
   if (!found || !found->host) return nullptr;
   const Part part = *found;
+  log_fill(linear, part.physical, access);
   if (part.range->last < GuestAddr{translation.physical + size - 1}) return nullptr;
   if (access == PageAccess::Write) {
     if (code_.line_has_code(part.host, size)) return nullptr;

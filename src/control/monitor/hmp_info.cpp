@@ -47,6 +47,8 @@ Answer info_kvm(HmpContext& context, HmpWords) {
   return text;
 }
 
+Answer info_jit(HmpContext& context, HmpWords) { return TRY(query_jit(context.target, {})).text; }
+
 Answer info_cpus(HmpContext& context, HmpWords) {
   std::string text;
   for (const std::unique_ptr<VcpuThread>& cpu : context.target.machine.cpus())
@@ -152,6 +154,7 @@ constexpr HmpCommand kSubjects[] = {
     {"name", "", "the guest's name", info_name},
     {"uuid", "", "the machine's UUID", info_uuid},
     {"kvm", "", "whether KVM runs the guest, and what it has done", info_kvm},
+    {"jit", "", "what the translator has done", info_jit},
     {"cpus", "", "the CPUs and their threads", info_cpus},
     {"registers", "[-a]", "the registers of the chosen CPU, or of all", info_registers},
     {"mtree", "[-f] [-o]", "memory and ports: as a tree or flat, with owners", info_mtree},

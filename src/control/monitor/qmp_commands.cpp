@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     command<&query_status>("query-status", "The run state"),
     command<&query_commands>("query-commands", "This table"),
     command<&query_kvm>("query-kvm", "Whether KVM runs the guest, or could"),
+    command<&query_jit>("x-query-jit", "What the translator has done, as `info jit` shows it"),
     command<&query_name>("query-name", "The guest's name"),
     command<&query_uuid>("query-uuid", "The machine's UUID"),
     command<&query_target>("query-target", "The architecture"),

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "accel/jit/jit_accelerator.h"
 #include "base/version.h"
 #include "control/options/program_options.h"
 #include "machine/catalogue/catalogue_tables.h"
@@ -26,6 +27,16 @@ void KvmReply::describe(PropertyVisitor& p) {
 Result<KvmReply> query_kvm(MonitorTarget& target, const Nothing&) {
   const bool enabled = target.machine.accelerator().name() == "kvm";
   return KvmReply{enabled, enabled || ::access("/dev/kvm", R_OK | W_OK) == 0};
+}
+
+void TextReply::describe(PropertyVisitor& p) { p.field("human-readable-text", text); }
+Result<TextReply> query_jit(MonitorTarget& target, const Nothing&) {
+  Machine& machine = target.machine;
+  if (machine.accelerator().name() != "jit")
+    return fail(Errc::Unsupported, "JIT information is only available with accel=jit");
+  const RestingCpus resting(machine);
+  const auto& jit = static_cast<JitAccelerator&>(machine.accelerator());
+  return TextReply{engine::print_jit_info(jit.reports(), jit.tsc_khz())};
 }
 
 void CommandReply::describe(PropertyVisitor& p) { p.field("name", name); }

@@ -22,6 +22,13 @@ struct KvmReply {
 };
 Result<KvmReply> query_kvm(MonitorTarget& target, const Nothing&);
 
+// What QEMU calls HumanReadableText.
+struct TextReply {
+  std::string text;
+  void describe(PropertyVisitor& p);
+};
+Result<TextReply> query_jit(MonitorTarget& target, const Nothing&);
+
 struct CommandReply {
   std::string name;
   void describe(PropertyVisitor& p);

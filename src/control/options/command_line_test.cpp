@@ -186,6 +186,8 @@ TEST(CommandLineTest, TellsWhatIsWrong) {
       {{"-vga", "std"}, {"-vga", "none", "std"}},
       {{"-pidfile", ""}, {"-pidfile", "a file"}},
       {{"-d", "guest_eror"}, {"-d", "did you mean 'guest_errors'"}},
+      {{"-d", "in_asn"}, {"-d", "did you mean 'in_asm'"}},
+      {{"-dfilter", "5..1"}, {"-dfilter", "empty"}},
       {{"-D", ""}, {"-D", "a file"}},
       {{"-trace", "machine.startupp"}, {"-trace", "did you mean 'machine.startup'"}},
       {{"-msg", "timestampp=on"}, {"-msg", "did you mean 'timestamp'"}},

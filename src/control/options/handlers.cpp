@@ -340,16 +340,25 @@ Result<void> set_pidfile(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> set_log_items(CommandLine& line, OptionArgument argument) {
-  constexpr std::string_view kItems[] = {"guest_errors", "trace:PATTERN"};
+  std::vector<std::string_view> names{"guest_errors", "trace:PATTERN"};
+  for (const LogItemInfo& item : log_items()) names.push_back(item.name);
   for (const std::string_view item : split(argument, ',')) {
+    const std::optional<LogItem> code = find_log_item(item);
     if (item == "guest_errors")
       line.options.guest_errors = true;
     else if (item.starts_with("trace:"))
       TRY(add_trace(line, item.substr(6)));
+    else if (code)
+      line.options.code_log |= 1u << static_cast<unsigned>(*code);
     else
-      return fail(Errc::InvalidArgument, "expected {}, not '{}'{}", join(kItems, " or "), item,
-                  suggestion(item, kItems));
+      return fail(Errc::InvalidArgument, "there is no log item '{}', see -d help{}", item,
+                  suggestion(item, names));
   }
+  return {};
+}
+
+Result<void> set_log_ranges(CommandLine& line, OptionArgument argument) {
+  line.options.code_ranges = TRY(parse_log_ranges(argument));
   return {};
 }
 

@@ -68,6 +68,7 @@ Result<void> set_no_shutdown(CommandLine& line, OptionArgument argument);
 Result<void> set_daemonize(CommandLine& line, OptionArgument argument);
 Result<void> set_pidfile(CommandLine& line, OptionArgument argument);
 Result<void> set_log_items(CommandLine& line, OptionArgument argument);
+Result<void> set_log_ranges(CommandLine& line, OptionArgument argument);
 Result<void> set_log_file(CommandLine& line, OptionArgument argument);
 Result<void> add_trace(CommandLine& line, OptionArgument argument);
 Result<void> set_messages(CommandLine& line, OptionArgument argument);

@@ -84,7 +84,9 @@ std::string forms_help(const CommandLine&) { return format("Forms: {}\n", kChard
 std::string display_help(const CommandLine&) { return "Available display backend types:\nnone\n"; }
 
 std::string log_help(const CommandLine&) {
-  return "Log items (comma separated):\n"
+  std::string text = "Log items (comma separated):\n";
+  for (const LogItemInfo& item : log_items()) text += format("{:<15} {}\n", item.name, item.help);
+  return text +
          "guest_errors    what the guest does wrong to a device\n"
          "trace:PATTERN   trace events that match; see -trace help\n";
 }

@@ -75,6 +75,8 @@ constexpr Option kOptions[] = {
     {"daemonize", "", "go on in the background once everything is set up", set_daemonize},
     {"pidfile", "FILE", "write the process's number there", set_pidfile},
     {"d", "ITEM[,ITEM...]", "log these; see -d help", set_log_items, log_help},
+    {"dfilter", "RANGE[,RANGE...]", "log code only there: START..END, START+SIZE, START-SIZE",
+     set_log_ranges},
     {"D", "FILE", "log there instead of on stderr", set_log_file},
     {"trace", "[enable=]PATTERN", "trace the events that match; see -trace help", add_trace,
      trace_help},

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/code_log.h"
 #include "machine/catalogue.h"
 #include "machine/config.h"
 
@@ -32,8 +33,10 @@ struct ProgramOptions {
   std::string qtest_log;      // a path; empty: none
   std::string pidfile;
   bool daemonize = false;
-  bool guest_errors = false;  // -d guest_errors
-  std::string log_file;       // -D; empty: stderr
+  bool guest_errors = false;          // -d guest_errors
+  std::string log_file;               // -D; empty: stderr
+  u32 code_log = 0;                   // -d: a bit per LogItem
+  std::vector<LogRange> code_ranges;  // -dfilter
   std::vector<std::string> traces;
   bool message_timestamps = false;
 

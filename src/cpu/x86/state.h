@@ -161,5 +161,7 @@ struct State {
 
 // For `info registers` and error reports.
 std::string print_registers(const State& state);
+// Without x87 and vector registers.
+std::string print_general_registers(const State& state);
 
 }  // namespace menura::x86

@@ -123,10 +123,15 @@ void print_vector_registers(std::string& out, const State& s) {
 
 }  // namespace
 
-std::string print_registers(const State& state) {
+std::string print_general_registers(const State& state) {
   std::string out;
   print_integer_registers(out, state);
   print_system_registers(out, state);
+  return out;
+}
+
+std::string print_registers(const State& state) {
+  std::string out = print_general_registers(state);
   print_vector_registers(out, state);
   return out;
 }

@@ -1,12 +1,21 @@
 #include "jit/opt/passes.h"
 
 #include <algorithm>
+#include <vector>
+
+#include "base/text.h"
 
 namespace menura::opt {
 
 namespace {
 
 constexpr u8 kAllFlags = 0x3f;
+
+struct NamedPass {
+  std::string_view name;
+  bool PassSet::*runs;
+};
+constexpr NamedPass kPasses[] = {{"flags", &PassSet::flags}};
 
 bool may_close_a_loop(const ir::Block& block) {
   const ir::Op& end = block.ops.back();
@@ -20,6 +29,27 @@ bool may_close_a_loop(const ir::Block& block) {
 }
 
 }  // namespace
+
+Result<PassSet> parse_passes(std::string_view text) {
+  PassSet set;
+  if (text.empty()) return set;
+  for (const std::string_view part : split(text, ':')) {
+    if (part.size() < 2 || (part[0] != '-' && part[0] != '+'))
+      return fail(Errc::InvalidArgument, "expected -PASS or +PASS, not '{}'", part);
+    const std::string_view name = part.substr(1);
+    std::vector<std::string_view> known{"all"};
+    bool found = false;
+    for (const NamedPass& pass : kPasses) {
+      known.push_back(pass.name);
+      if (name != "all" && name != pass.name) continue;
+      set.*pass.runs = part[0] == '+';
+      found = true;
+    }
+    if (!found)
+      return fail(Errc::InvalidArgument, "there is no pass '{}'{}", name, suggestion(name, known));
+  }
+  return set;
+}
 
 void flags_liveness(ir::Block& block, bool enabled) {
   u8 live = kAllFlags;

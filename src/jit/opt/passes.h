@@ -3,14 +3,21 @@
 // Owner: jit/opt. Threads: none shared. Example: `run_passes(block, PassSet::all());`
 #pragma once
 
+#include <string_view>
+
+#include "base/result.h"
 #include "jit/ir/block.h"
 
 namespace menura::opt {
 
-// Which passes run: --jit-opt.
+// Which passes run: -accel jit,opt=.
 struct PassSet {
   bool flags = true;
 };
+
+// "", "-flags", "-flags:-other", "-all", "-all:+flags". An unknown pass is an Error that names the
+// nearest.
+Result<PassSet> parse_passes(std::string_view text);
 
 // Backward liveness of the status flags into Op::flags_live. Without the pass all are live
 // everywhere, and every check saves and restores them.

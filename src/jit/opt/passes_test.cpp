@@ -36,6 +36,15 @@ TEST(Flags, DeadBetweenTwoWriters) {
   EXPECT_EQ(b.ops[3].flags_live, 0x3f);
 }
 
+TEST(Passes, CanBeLeftOutByName) {
+  EXPECT_TRUE(parse_passes("").value().flags);
+  EXPECT_FALSE(parse_passes("-flags").value().flags);
+  EXPECT_FALSE(parse_passes("-all").value().flags);
+  EXPECT_TRUE(parse_passes("-all:+flags").value().flags);
+  for (const char* wrong : {"flags", "-", "-flag", "-flags,", ":"})
+    EXPECT_FALSE(parse_passes(wrong)) << wrong;
+}
+
 TEST(Poll, OnlyWhereALoopMayClose) {
   ir::Block forward = sample(0x200);
   run_passes(forward, {});

@@ -116,6 +116,15 @@ void BlockTable::drop(TranslatedBlock* block, const u8* miss) {
   blocks_.erase(block->key);
 }
 
+std::pair<u64, u64> BlockTable::count_links() const {
+  u64 living = 0, connected = 0;
+  for (const Link& link : links_) {
+    living += link.from != nullptr;
+    connected += link.to != nullptr;
+  }
+  return {living, connected};
+}
+
 std::vector<u64> BlockTable::code_pages() const {
   std::vector<u64> pages;
   for (const auto& [page, code] : pages_) pages.push_back(page << 12);

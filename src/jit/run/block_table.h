@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "jit/ir/block.h"
@@ -71,6 +72,8 @@ class BlockTable {
   std::vector<u64> code_pages() const;
   void clear();
   size_t size() const { return blocks_.size(); }
+  // Links of living blocks, and how many of them lead to their target.
+  std::pair<u64, u64> count_links() const;
 
  private:
   struct KeyHash {

@@ -57,16 +57,22 @@ Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const Accelerato
 // -accel jit,...
 struct JitProperties {
   Size tb_size{64 << 20};
+  std::string passes;
+  bool perf_map = false;
   void describe(PropertyVisitor& p) {
     p.field("tb-size", tb_size, "translated code kept per vCPU");
+    p.field("opt", passes, "passes to leave out, as -flags or -all, separated by ':'");
+    p.field("perf-map", perf_map, "write /tmp/perf-PID.map for Linux' perf");
   }
 };
 
 Result<std::unique_ptr<Accelerator>> make_jit(Machine& machine, const AcceleratorContext& context) {
   JitProperties properties;
   TRY(read_properties(properties, options_of(machine.config(), {"jit", "tcg"}), "-accel jit"));
-  return std::unique_ptr<Accelerator>(
-      TRY(JitAccelerator::create(context, {.code_size = properties.tb_size.bytes})));
+  engine::JitOptions options{.code_size = properties.tb_size.bytes};
+  options.passes = TRY(opt::parse_passes(properties.passes), "-accel jit,opt=");
+  if (properties.perf_map) options.perf_map = TRY(jit::PerfMap::create());
+  return std::unique_ptr<Accelerator>(TRY(JitAccelerator::create(context, options)));
 }
 
 struct NoProperties {

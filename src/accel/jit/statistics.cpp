@@ -1,0 +1,67 @@
+#include "accel/jit/statistics.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/format.h"
+#include "base/units.h"
+
+namespace menura::engine {
+
+namespace {
+
+constexpr size_t kMostStepped = 20;
+
+double share(u64 part, u64 whole) {
+  return whole ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+std::string most_stepped(const JitStatistics& s) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < s.stepped.size(); ++i)
+    if (s.stepped[i]) order.push_back(i);
+  std::ranges::sort(order, [&](size_t a, size_t b) { return s.stepped[a] > s.stepped[b]; });
+  if (order.size() > kMostStepped) order.resize(kMostStepped);
+  std::string text;
+  for (const size_t i : order)
+    text += format("    {:<14} {:>12} {:5.1f}%\n",
+                   jit::x86::name(static_cast<jit::x86::Mnemonic>(i), 4), s.stepped[i],
+                   share(s.stepped[i], s.steps));
+  return text;
+}
+
+std::string print_one(const JitReport& r, u64 tsc_khz) {
+  const JitStatistics& s = r.counted;
+  const double us = static_cast<double>(s.translation_ticks) * 1000 /
+                    static_cast<double>(std::max<u64>(tsc_khz, 1));
+  std::string text;
+  text += format("  code cache          {} of {} used\n", format_size(r.code),
+                 format_size(r.code_size));
+  text += format("  blocks              {} live, {} translated, {} instructions\n", r.blocks,
+                 s.blocks, s.instructions);
+  text += format("  direct jumps        {} of {} chained ({:.1f}%)\n", r.connected, r.links,
+                 share(r.connected, r.links));
+  text += format(
+      "  size                {:.1f} guest bytes a block, host code {:.1f} times that\n",
+      static_cast<double>(s.guest_bytes) / static_cast<double>(std::max<u64>(s.blocks, 1)),
+      static_cast<double>(s.host_bytes) / static_cast<double>(std::max<u64>(s.guest_bytes, 1)));
+  text += format("  translation         {:.1f} ms, {:.3f} us an instruction\n", us / 1000,
+                 us / static_cast<double>(std::max<u64>(s.instructions, 1)));
+  text += format("  cache flushes       {}\n", s.flushes);
+  text += format("  code written        {} times\n", s.invalidations);
+  text += format("  TLB misses          {}, {} of them devices, faults or writes to code\n",
+                 s.tlb_misses, s.slow_accesses);
+  text += format("  stepped             {} instructions, most often:\n", s.steps);
+  return text + most_stepped(s);
+}
+
+}  // namespace
+
+std::string print_jit_info(std::span<const JitReport> reports, u64 tsc_khz) {
+  std::string text;
+  for (size_t i = 0; i < reports.size(); ++i)
+    text += format("CPU#{}\n", i) + print_one(reports[i], tsc_khz);
+  return text;
+}
+
+}  // namespace menura::engine
