@@ -47,7 +47,11 @@ Answer info_kvm(HmpContext& context, HmpWords) {
   return text;
 }
 
-Answer info_jit(HmpContext& context, HmpWords) { return TRY(query_jit(context.target, {})).text; }
+Answer info_jit(HmpContext& context, HmpWords) {
+  if (context.target.machine.accelerator().name() != "jit")
+    return std::string("The translator (accel=jit) does not run this guest\n");
+  return TRY(query_jit(context.target, {})).text;
+}
 
 Answer info_cpus(HmpContext& context, HmpWords) {
   std::string text;
