@@ -1,5 +1,7 @@
 """The checks themselves: each must find a planted fault and pass clean code."""
 
+import contextlib
+import io
 import re
 import unittest
 from unittest import mock
@@ -9,6 +11,7 @@ import check_layers
 import check_limits
 import duplicates
 import tree
+import x
 
 
 def body(lines):
@@ -136,6 +139,38 @@ class Duplicates(unittest.TestCase):
         files = {"src/a.cpp": self.COPY.format("one", "n", "sum"), "src/b.cpp": self.COPY.format("two", "count", "x")}
         with mock.patch.object(tree, "ROOT", FakeRoot(files)), mock.patch.object(tree, "sources", lambda *_: list(files)):
             self.assertEqual(len(duplicates.find()), 1)
+
+    def test_lists_of_members_are_no_copies(self):
+        members = "".join(f'  v.field("m{i}", m{i});\n' for i in range(20))
+        files = {f"src/{name}.cpp": f"void {name}::describe(StateVisitor& v) {{\n{members}}}\n" for name in "AB"}
+        with mock.patch.object(tree, "ROOT", FakeRoot(files)), mock.patch.object(tree, "sources", lambda *_: list(files)):
+            self.assertEqual(duplicates.find(), [])
+
+
+class Help(unittest.TestCase):
+    def said(self, *words):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            self.assertEqual(x.main(list(words)), 0)
+        return out.getvalue()
+
+    def test_every_command_explains_itself_and_does_nothing_else(self):
+        for usage, run, _ in x.COMMANDS:
+            name = usage.split()[0]
+            with self.subTest(name):
+                text = self.said(name, "--help")
+                self.assertTrue(text.startswith(f"usage: ./x {usage}\n\n"))
+                self.assertGreater(len(text), len(usage) + 60)
+                self.assertEqual(self.said("help", name), text)
+
+    def test_the_list_has_every_command(self):
+        for words in ([], ["help"], ["--help"]):
+            text = self.said(*words)
+            for usage, _, line in x.COMMANDS:
+                self.assertIn(usage, text)
+
+    def test_a_wrong_name_is_answered_with_the_near_one(self):
+        with self.assertRaisesRegex(SystemExit, "did you mean test"):
+            x.main(["tset"])
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ class CleanCache:
     def add(self, digest):
         self.current_.add(digest)
 
-    def save(self):
-        """Keeps the digests met in this run, so the file does not grow for ever."""
+    def save(self, keep_others=False):
+        """Keeps the digests met in this run, so the file does not grow for ever; after a run over a part, the others too."""
+        if keep_others:
+            self.current_ |= self.known_
         self.path_.parent.mkdir(parents=True, exist_ok=True)
         self.path_.write_text(json.dumps(sorted(self.current_)))

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import build
 import tree
@@ -19,6 +20,13 @@ def environment(preset):
 def fuzz_targets():
     text = (tree.ROOT / "fuzz/CMakeLists.txt").read_text()
     return re.findall(r"^menura_fuzz\((\w+)", text, re.M)
+
+
+def fuzz_all(targets, seconds):
+    """Builds and runs the targets, as many at once as there are processors. Returns the exit status."""
+    build.build("fuzz", [f"fuzz_{target}" for target in targets])
+    with ThreadPoolExecutor(tree.jobs()) as pool:
+        return 0 if all(list(pool.map(lambda target: fuzz(target, seconds), targets))) else 1
 
 
 def fuzz(target, seconds):
@@ -37,14 +45,10 @@ def fuzz(target, seconds):
     runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stdout)
     if done.returncode or not runs:
         print(*done.stdout.splitlines()[-60:], sep="\n")
-        print(f"fuzz {target}: FAILED; inputs that fail are in build/fuzz/crashes/")
+        print(f"fuzz {target}: FAILED; inputs that fail are in build/fuzz/crashes/", flush=True)
         return False
-    print(f"fuzz {target}: {runs[1]} inputs in {seconds} s, nothing found")
+    print(f"fuzz {target}: {runs[1]} inputs in {seconds} s, nothing found", flush=True)
     return True
-
-
-def bench_scripts():
-    return {path.stem: ["python3", "-B", str(path)] for path in sorted((tree.ROOT / "bench").glob("*.py"))}
 
 
 def bench_suites():
@@ -54,19 +58,18 @@ def bench_suites():
     suites = {name: [str(folder / f"bin/bench_{name}"), "--benchmark_out_format=json",
                      f"--benchmark_out={folder}/results/{name}.json"]
               for name in re.findall(r"^menura_bench\((\w+)", text, re.M)}
-    return {**suites, **bench_scripts()}
+    scripts = {path.stem: ["python3", "-B", str(path)] for path in sorted((tree.ROOT / "bench").glob("*.py"))}
+    return {**suites, **scripts}
 
 
-def bench(names, arguments=()):
-    """The suites, all by default; the arguments go to the last one. Scripts need only the programs."""
-    suites, scripts = bench_suites(), bench_scripts()
-    build.build("bench", ["menura-system-x86_64"] if names and all(name in scripts for name in names) else ())
+def bench(names):
+    suites = bench_suites()
+    build.build("bench")
     (tree.build_dir("bench") / "results").mkdir(exist_ok=True)
     status = 0
     for name in names or suites:
         print(f"\nsuite {name}", flush=True)
-        command = [*suites[name], *(arguments if names and name == names[-1] else ())]
-        status |= subprocess.run(command, cwd=tree.ROOT, env=environment("bench")).returncode != 0
+        status |= subprocess.run(suites[name], cwd=tree.ROOT, env=environment("bench")).returncode != 0
     return status
 
 

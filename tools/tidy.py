@@ -1,4 +1,4 @@
-"""Runs clang-tidy 14 over the sources of src/ with the lint preset's compile commands.
+"""Runs clang-tidy 14 over the sources of src/ with the lint preset's compile commands; nothing needs to be built.
 
 A source that passed is not read again until it, a header of the tree that it includes, or the settings change.
 """
@@ -37,7 +37,8 @@ def closure(path):
 def check(path):
     done = subprocess.run([TOOL, "--quiet", "-p", str(tree.build_dir("lint")), path], cwd=tree.ROOT, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return path, done.returncode, done.stdout
+    # Findings go to stdout. A tool that fails without one tells why on stderr.
+    return done.stdout.replace(f"{tree.ROOT}/", "") or (f"{path}: {TOOL} failed: {done.stderr}" if done.returncode else "")
 
 
 def split_findings(output):
@@ -46,23 +47,36 @@ def split_findings(output):
             if finding.strip()]
 
 
-def run():
-    build.configure("lint")
-    build.reconfigure("lint")
+def sources(names):
+    """The sources that the build knows, below the given rooms, folders and files if any are given."""
     commands = json.loads((tree.build_dir("lint") / "compile_commands.json").read_text())
     known = {command["file"].removeprefix(f"{tree.ROOT}/") for command in commands}
+    all_ = [f for f in tree.sources(".cpp") if f.startswith("src/") and f in known and not f.endswith("_test.cpp")]
+    places = ["src/" + name.removeprefix("src/").strip("/") for name in names]
+    for place in places:
+        if not any(f == place or f.startswith(place + "/") for f in all_):
+            raise SystemExit(f"./x lint: no source lies in '{place}'")
+    return [f for f in all_ if not places or any(f == place or f.startswith(place + "/") for place in places)]
+
+
+def run(names=()):
+    build.configure("lint")
+    build.reconfigure("lint")
     cache = clean.CleanCache("tidy", (tree.ROOT / ".clang-tidy").read_text() + (tree.ROOT / "cmake/flags.cmake").read_text())
-    sources = [f for f in tree.sources(".cpp") if f.startswith("src/") and f in known and not f.endswith("_test.cpp")]
-    dirty = [f for f in sources if not cache.is_clean(cache.digest(*closure(f)))]
-    failed, findings = 0, {}
+    # Of the content before the check: what changes under way is checked again next time.
+    digests = {path: cache.digest(*closure(path)) for path in sources(names)}
+    dirty = [path for path, digest in digests.items() if not cache.is_clean(digest)]
+    failed, seen = 0, set()
     with ThreadPoolExecutor(tree.jobs()) as pool:
-        for path, status, output in pool.map(check, dirty):
-            if status:
-                failed += 1
-                findings |= dict.fromkeys(split_findings(output.replace(f"{tree.ROOT}/", "")))
-            else:
-                cache.add(cache.digest(*closure(path)))
-    cache.save()
-    print(*findings, sep="\n", end="\n" if findings else "")
-    print(f"tidy: {len(sources)} sources, {len(dirty)} read, {failed} with findings")
+        for path, output in zip(dirty, pool.map(check, dirty)):
+            if not output:
+                cache.add(digests[path])
+                continue
+            failed += 1
+            for finding in split_findings(output):
+                if finding not in seen:
+                    seen.add(finding)
+                    print(finding, flush=True)
+    cache.save(keep_others=bool(names))
+    print(f"tidy: {len(digests)} sources, {len(dirty)} read, {failed} with findings")
     return 1 if failed else 0

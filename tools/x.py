@@ -1,6 +1,8 @@
-"""The commands of ./x: each function below with a row in COMMANDS. `./x help` prints the rows."""
+"""The commands of ./x: each function below has a row in COMMANDS, which `./x help` prints. Its docstring is what
+`./x COMMAND --help` says."""
 
 import difflib
+import inspect
 import json
 import os
 import re
@@ -49,6 +51,14 @@ def select_tests(names, tests):
 
 
 def command_build(arguments):
+    """Builds into build/dev/: with assertions and line tables, warnings are errors. Programs lie in build/dev/bin/.
+
+    A room's name stands for its library, its tests and its headers, each compiled alone:
+      ./x build hw/timer                 one room and what it needs
+      ./x build menura-system-x86_64     one program
+      ./x build headers                  every header alone
+    Without a name everything is built. What users run comes from `./x release`.
+    """
     build.configure("dev")
     targets = []
     for name in arguments:
@@ -78,6 +88,14 @@ def test_preset(preset, names):
 
 
 def command_test(arguments):
+    """Builds and runs tests in build/dev/. A name is a room, a folder of rooms, or a folder of tests/:
+      ./x test                    all
+      ./x test hw/timer state     two rooms
+      ./x test hw                 every room below src/hw/
+      ./x test tests/boot         guests that boot
+    The last line counts what passed, failed and was skipped; each skip gives its reason (no /dev/kvm, no guest kernel).
+    One test alone: build/dev/bin/hw_timer_test --gtest_filter='PitTest.*'
+    """
     return finish(test_preset("dev", arguments), arguments)
 
 
@@ -87,23 +105,49 @@ def finish(tally, names):
 
 
 def command_asan(arguments):
+    """As `./x test ROOM...`, with AddressSanitizer, its leak check, and UndefinedBehaviorSanitizer, in build/asan/.
+
+      ./x asan state hw/ide
+    The code that the JIT emits is not instrumented; its C++ side is.
+    """
     return finish(test_preset("asan", arguments), arguments)
 
 
 def command_tsan(arguments):
+    """As `./x test ROOM...`, with ThreadSanitizer, in build/tsan/.
+
+      ./x tsan memory accel/kvm
+    The code that the JIT emits is invisible to it: races of translated code with itself go unseen, while the code cache, the soft MMU
+    and everything called from translated code are watched.
+    """
     return finish(test_preset("tsan", arguments), arguments)
 
 
 def command_setup(arguments):
+    """Installs the packages of Debian 12 that building, testing and booting guests need, and says what each is for. It installs only
+    what is missing, as root or through sudo, and changes nothing when all is there. The list is in tools/setup.py.
+    """
     return setup.run()
 
 
 def command_check(arguments):
+    """All that a change must pass, the cheap checks first: format, layers, limits, the checks' own tests, duplicates (advisory), build,
+    headers, house rules, clang-tidy, each fuzz target for some seconds, and every test. It goes on after a failure, so that one run
+    shows all, and ends with the sum and the time of each step.
+
+    What passed format and tidy is not read again until it changes. docs/how-to/checks.md has a table of the steps.
+    """
     return check.run()
 
 
 def command_boot(arguments):
-    """Debian's kernel to a shell on this terminal, on our own CPU; more options go to the program."""
+    """Boots Debian's kernel to a shell on this terminal, on menura's own CPU (the JIT): installs what is missing, builds the release
+    program, fetches the kernel from Debian's package on the first run, and prints the command that it then runs. Ctrl-A x leaves.
+
+    Options go to the program, the last one counts:
+      ./x boot -accel kvm -m 1024
+      ./x boot -monitor unix:/tmp/mon,server,nowait
+    """
     if setup.run():
         return 1
     build.build("release", PROGRAMS)
@@ -119,15 +163,29 @@ PROGRAMS = ["menura-system-x86_64"]
 
 
 def command_release(arguments):
+    """Builds what users run, optimised and hardened, into build/release/bin/: menura-system-x86_64, or the named targets."""
     build.build("release", arguments or PROGRAMS)
 
 
 def command_lint(arguments):
-    build.build("lint", keep_going=True)
-    return tidy.run()
+    """clang-tidy 14 over the sources and headers of src/, all findings errors: a short list of checks (.clang-tidy) and clang's own
+    warnings, those of its thread-safety analysis among them. A source is read again only when it, a header that it includes, or the
+    settings change. `./x check` does the same.
+
+      ./x lint                           what changed since it passed
+      ./x lint hw/ide src/base/fd.cpp    only these rooms, folders and files
+      ./x lint --build                   first everything, tests too, through clang 16
+    """
+    if "--build" in arguments:
+        build.build("lint", keep_going=True)
+    return tidy.run([name for name in arguments if name != "--build"])
 
 
 def command_cov(arguments):
+    """As `./x test ROOM...` with coverage counters, in build/cov/; sums up per room how many lines ran.
+
+      ./x cov hw/timer
+    """
     for counters in tree.build_dir("cov").rglob("*.gcda"):
         counters.unlink()
     tally = test_preset("cov", arguments)
@@ -145,54 +203,92 @@ def pick(kind, names, known):
 
 
 def command_fuzz(arguments):
+    """Feeds a target of fuzz/ with made-up input (libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer) for 60 seconds, or
+    as many as told. It begins with fuzz/seeds/TARGET/ and what earlier runs kept in build/fuzz/corpus/.
+
+      ./x fuzz                 the targets
+      ./x fuzz qmp 600         one, for ten minutes
+      ./x fuzz all 5           every one, as ./x check does
+    An input that fails is kept in build/fuzz/crashes/; to run it again: build/fuzz/bin/fuzz_TARGET FILE. A fix comes with a test.
+    """
     targets = runs.fuzz_targets()
     if not arguments:
         print("fuzz targets:", " ".join(targets) or "none yet")
         return 0
-    pick("fuzz target", arguments[:1], targets)
-    seconds = int(arguments[1]) if len(arguments) > 1 else 60
-    build.build("fuzz", [f"fuzz_{arguments[0]}"])
-    return 0 if runs.fuzz(arguments[0], seconds) else 1
+    name, seconds = arguments[0], arguments[1] if len(arguments) > 1 else "60"
+    if not seconds.isdecimal() or int(seconds) == 0:
+        raise SystemExit(f"./x fuzz: '{seconds}' is no number of seconds")
+    return runs.fuzz_all(targets if name == "all" else pick("fuzz target", [name], targets), int(seconds))
 
 
 def command_bench(arguments):
-    """Suites by name; what follows the name of a script (bench/NAME.py) is for the script."""
-    scripted = next((i for i, name in enumerate(arguments) if name in runs.bench_scripts()), len(arguments) - 1)
-    names, rest = arguments[:scripted + 1], arguments[scripted + 1:]
-    return runs.bench(pick("benchmark suite", names, runs.bench_suites()), rest)
+    """Builds with optimisation into build/bench/ and runs benchmark suites, all by default; JSON results lie in build/bench/results/.
+
+      ./x bench kvm
+    docs/benchmarks.md has the figures of before; measure on an idle machine.
+    """
+    return runs.bench(pick("benchmark suite", arguments, runs.bench_suites()))
 
 
 def command_soak(arguments):
+    """Runs the long tests of tests/soak/ on the release build, all by default; each takes minutes and says what it needs.
+
+      ./x soak grub
+    """
     return runs.soak(pick("soak test", arguments, runs.soak_tests()))
 
 
 def command_new(arguments):
+    """Writes the skeleton of a device and of its test into a room of src/hw/ and lists both for the build:
+
+      ./x new device timer/hpet
+    `./x house` refuses the skeleton until its places marked to fill in are filled.
+    """
     if len(arguments) != 2 or arguments[0] != "device":
         raise SystemExit("usage: ./x new device ROOM/NAME, for instance timer/hpet")
     return new.device(arguments[1])
 
 
 def command_layers(arguments):
+    """Checks each include against layers.txt: a room may include only from rooms behind its doors, and doors make no circles."""
     return check_layers.main()
 
 
 def command_limits(arguments):
+    """Checks sizes: functions of 100 lines and 6 parameters, files of 1000 lines, headers of 250. Exceptions, each with its reason, are
+    in tools/limits.txt.
+    """
     return check_limits.main()
 
 
 def command_house(arguments):
+    """Checks the rules of the house that a program can see: names, macros, banned includes and calls, headers that open with their
+    purpose, room READMEs, and (in the libraries of build/dev) globals that can change. Exceptions, each with its reason, are in
+    tools/house.txt; one that excuses nothing any more is an error.
+    """
     return check_house.main()
 
 
 def command_fmt(arguments):
+    """Formats the C++ sources with clang-format 14; with --check it only tells which are not formatted, and fails."""
     return fmt.run(check="--check" in arguments)
 
 
 def command_help(arguments):
+    """Lists the commands; `./x help COMMAND` and `./x COMMAND --help` explain one."""
+    if arguments:
+        return explain(find_command(arguments[0]))
     print("usage: ./x COMMAND\n")
     for usage, _, text in COMMANDS:
         print(f"  {usage:26}{text}")
-    print("\nRooms are folders under src/, as in layers.txt: ./x test hw/timer")
+    print("\n./x COMMAND --help explains one. Rooms are folders under src/, as in layers.txt: ./x test hw/timer")
+    return 0
+
+
+def explain(row):
+    usage, run, _ = row
+    print(f"usage: ./x {usage}\n\n{inspect.getdoc(run)}")
+    return 0
 
 
 COMMANDS = [
@@ -205,30 +301,38 @@ COMMANDS = [
     ("layers", command_layers, "check includes against layers.txt"),
     ("limits", command_limits, "check the sizes of functions and files"),
     ("house", command_house, "check names, macros, globals and other house rules"),
-    ("lint", command_lint, "build with clang's thread-safety analysis, run clang-tidy"),
+    ("lint [--build] [ROOM...]", command_lint, "run clang-tidy, with clang's thread-safety analysis"),
     ("asan [ROOM...]", command_asan, "tests with AddressSanitizer and UndefinedBehaviorSanitizer"),
     ("tsan [ROOM...]", command_tsan, "tests with ThreadSanitizer"),
     ("cov [ROOM...]", command_cov, "tests with coverage, summed up per room"),
-    ("fuzz [TARGET [SECONDS]]", command_fuzz, "fuzz one target, or list the targets"),
-    ("bench [SUITE...]", command_bench, "run benchmark suites, all by default; `bench jit --help` for guest workloads"),
+    ("fuzz [TARGET [SECONDS]]", command_fuzz, "fuzz one target or all, or list the targets"),
+    ("bench [SUITE...]", command_bench, "run benchmark suites, all by default"),
     ("boot [OPTION...]", command_boot, "boot Debian's kernel to a shell on this terminal, on menura's own CPU"),
     ("soak [TEST...]", command_soak, "run the long tests of tests/soak/, all by default"),
     ("new device ROOM/NAME", command_new, "write the skeleton of a device and of its test, as in timer/hpet"),
-    ("help", command_help, "this list"),
+    ("help [COMMAND]", command_help, "this list, or one command explained"),
 ]
 
 
-def main():
-    commands = {usage.split()[0]: run for usage, run, _ in COMMANDS}
-    name = sys.argv[1] if len(sys.argv) > 1 else "help"
-    if name not in commands:
-        near = difflib.get_close_matches(name, commands, 1)
+def find_command(name):
+    """Its row of COMMANDS."""
+    rows = {row[0].split()[0]: row for row in COMMANDS}
+    if name not in rows:
+        near = difflib.get_close_matches(name, rows, 1)
         raise SystemExit(f"./x has no command '{name}'" + (f"; did you mean {near[0]}?" if near else "; see ./x help"))
-    return commands[name](sys.argv[2:])
+    return rows[name]
+
+
+def main(words):
+    name, *arguments = words or ["help"]
+    row = find_command("help" if name in ("-h", "--help") else name)
+    if arguments and arguments[0] in ("-h", "--help"):
+        return explain(row)
+    return row[1](arguments)
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
