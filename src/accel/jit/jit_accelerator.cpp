@@ -31,6 +31,14 @@ constexpr u32 k1Edx =
 constexpr u32 k7Ebx = bits_of({0, 3, 5, 7, 8, 9, 10, 18, 19, 20, 23, 24, 29});
 constexpr u32 k7Ecx = bits_of({2, 8, 9, 10, 22});
 constexpr u32 k7Edx = bits_of({4});
+// What our own memory, system instructions and page walker do, whatever the host has: FSGSBASE, SMEP,
+// ERMS, INVPCID, SMAP; UMIP, RDPID; CLZERO, WBNOINVD.
+constexpr u32 kOwn7Ebx = bits_of({0, 7, 9, 10, 20});
+constexpr u32 kOwn7Ecx = bits_of({2, 22});
+constexpr u32 kOwn8Ebx = bits_of({0, 9});
+// 80000021h: LFENCE serializes (if the host's does), null selectors clear the base, and returns need
+// no care: docs/decisions/005-cpu-models.md.
+constexpr u32 kLfence = 1u << 2, kNullClearsBase = 1u << 6, kSrsoNo = 1u << 29;
 constexpr u32 kXsaveEax = bits_of({0, 1, 2});
 constexpr u32 kExtendedEcx = bits_of({0, 4, 5, 6, 8});
 constexpr u32 kExtendedEdx = bits_of({11, 20, 22, 26, 27, 29});
@@ -55,15 +63,15 @@ std::vector<CpuidEntry> offered_cpuid() {
   add({.leaf = 7,
        .subleaf = 0,
        .eax = 0,
-       .ebx = (e.ebx & k7Ebx) | 1u << 10,
-       .ecx = e.ecx & k7Ecx,
+       .ebx = (e.ebx & k7Ebx) | kOwn7Ebx,
+       .ecx = (e.ecx & k7Ecx) | kOwn7Ecx,
        .edx = e.edx & k7Edx});
   const u32 states = host(0xd, 0).eax & 7;
   add({.leaf = 0xd, .subleaf = 0, .eax = states, .ebx = 832, .ecx = 832, .edx = 0});
   add({.leaf = 0xd, .subleaf = 1, .eax = host(0xd, 1).eax & kXsaveEax, .ebx = 832});
   add({.leaf = 0xd, .subleaf = 2, .eax = 256, .ebx = 576});
   e = host(0x8000'0000);
-  e.eax = 0x8000'0008;
+  e.eax = 0x8000'0021;
   add(e);
   e = host(0x8000'0001);
   const bool amd = e.edx & 1;  // FPU, which Intel leaves 0 here
@@ -74,7 +82,8 @@ std::vector<CpuidEntry> offered_cpuid() {
   for (u32 leaf : {0x8000'0002, 0x8000'0003, 0x8000'0004, 0x8000'0005, 0x8000'0006})
     add(host(static_cast<u32>(leaf)));
   add({.leaf = 0x8000'0007, .edx = 1u << 8});  // invariant TSC
-  add({.leaf = 0x8000'0008, .eax = 48u << 8 | 40u});
+  add({.leaf = 0x8000'0008, .eax = 48u << 8 | 40u, .ebx = kOwn8Ebx});
+  add({.leaf = 0x8000'0021, .eax = (host(0x8000'0021).eax & kLfence) | kNullClearsBase | kSrsoNo});
   return offer;
 }
 

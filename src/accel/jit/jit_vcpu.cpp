@@ -72,6 +72,10 @@ JitVcpu::JitVcpu(const AcceleratorContext& machine, const JitOptions& options,
   cache_->commit(kRoutineRoom);
   block_->owner = this;
   tsc_offset_ = -__rdtsc();
+  features_ = jit::x86::features_of([this](u32 leaf, u32 subleaf) {
+    const x86::CpuidLeaf l = mmu_.cpuid(leaf, subleaf);
+    return jit::x86::CpuidRegisters{l.eax, l.ebx, l.ecx, l.edx};
+  });
   s_.reset(x86::State::ResetCause::PowerOn, signature_, bootstrap_);
   mode_changed();
 }

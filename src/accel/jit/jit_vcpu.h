@@ -132,7 +132,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
 
   // State
   x86::State& s_;
-  jit::x86::FeatureSet features_ = jit::x86::FeatureSet::all();
+  jit::x86::FeatureSet features_;  // of the vCPU's CPUID
   BlockTable table_;
   ir::Block ir_;
   struct BytesKey {

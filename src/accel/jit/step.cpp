@@ -187,10 +187,11 @@ OrFault<void> JitVcpu::run_thunk(const Insn& insn, void* pointer) {
   running_thunk_ = nullptr;
   if (trapped_vector_ < 0) return {};
   if (trapped_vector_ == x86::kGp) return x86::general_protection();
-  x86::Fault fault{.vector = static_cast<u8>(trapped_vector_)};
-  if (trapped_vector_ == x86::kDe)
-    fault.vector = arithmetic_fault(jit::x86::unit(jit::x86::row_of(insn)));
-  return fault;
+  if (trapped_vector_ != x86::kDe) return x86::Fault{.vector = static_cast<u8>(trapped_vector_)};
+  const u8 vector = arithmetic_fault(jit::x86::unit(jit::x86::row_of(insn)));
+  // An operating system that does not know of SIMD exceptions gets another.
+  if (vector == x86::kXm && !(s_.cr4 & x86::kCr4Osxmmexcpt)) return x86::undefined_opcode();
+  return x86::Fault{.vector = vector};
 }
 
 }  // namespace menura::engine

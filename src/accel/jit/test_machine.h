@@ -25,11 +25,11 @@ inline x86::State flat_state(u64 rip) {
 
 class TestMachine {
  public:
-  explicit TestMachine(const JitOptions& options) {
+  explicit TestMachine(const JitOptions& options, std::vector<CpuidEntry> cpuid = offered_cpuid()) {
     // Guest addresses are host addresses, so that the oracle sees the same pointers.
     root_.map(address(*data_), data_region_);
     root_.map(address(*code_), code_region_);
-    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {.cpuid = offered_cpuid()}))
+    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {.cpuid = std::move(cpuid)}))
                .value();
   }
   static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }

@@ -1,45 +1,26 @@
 #include "cpu/x86/model.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "base/bits.h"
+#include "base/check.h"
 #include "base/text.h"
 #include "cpu/x86/feature_names.h"
+#include "cpu/x86/model_table.h"
 
 namespace menura::x86 {
 
 namespace {
 
-struct Identity {
-  std::string_view vendor;
-  u32 family, model, stepping;
-};
-
-struct Model {
-  std::string_view name;
-  Identity identity;          // an empty vendor: as offered
-  std::string_view brand;     // leaves 80000002h-4h
-  std::string_view features;  // separated by spaces
-};
-
-constexpr Model kModels[] = {
-    {"max", {}, {}, {}},
-    {"host", {}, {}, {}},
-    {"qemu64",
-     {"AuthenticAMD", 15, 107, 1},
-     "Menura virtual CPU",
-     "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse "
-     "sse2 "
-     "sse3 cx16 x2apic lahf-lm syscall nx lm"},
-};
+// What is offered, all of it.
+constexpr std::string_view kWhole[] = {"max", "host"};
 
 // The leaves of a model of its own; the rest describes the host.
-constexpr u32 kPlainLeaves[] = {0,           1,           2,           4,
-                                7,           0xb,         0xd,         0x8000'0000,
-                                0x8000'0001, 0x8000'0002, 0x8000'0003, 0x8000'0004,
-                                0x8000'0005, 0x8000'0006, 0x8000'0007, 0x8000'0008};
+constexpr u32 kPlainLeaves[] = {0,           1,           2,           4,           6,
+                                7,           0xb,         0xd,         0x8000'0000, 0x8000'0001,
+                                0x8000'0002, 0x8000'0003, 0x8000'0004, 0x8000'0005, 0x8000'0006,
+                                0x8000'0007, 0x8000'0008, 0x8000'0021};
 
 u32 CpuidEntry::*in_entry(u32 CpuidLeaf::*reg) {
   if (reg == &CpuidLeaf::eax) return &CpuidEntry::eax;
@@ -55,38 +36,44 @@ class Narrowing {
 
   Result<AppliedModel> apply(std::string_view text) {
     const std::vector<std::string_view> parts = split(text.empty() ? "max" : text, ',');
-    const auto* model =
-        std::ranges::find_if(kModels, [&](const Model& m) { return m.name == parts[0]; });
-    if (model == std::end(kModels))
+    const NamedModel* model = find_model(parts[0]);
+    const bool whole = std::ranges::find(kWhole, parts[0]) != std::end(kWhole);
+    if (!model && !whole)
       return fail(Errc::InvalidArgument, "There is no CPU model '{}'{}", parts[0],
                   suggestion(parts[0], model_names()));
-    if (!model->identity.vendor.empty()) use(*model);
+    if (model) use(resolve(*model));
     for (std::string_view part : std::span(parts).subspan(1)) TRY(property(part));
     settle();
     if (enforce_ && !out_.missing.empty())
       return fail(Errc::Unsupported, "CPU model '{}': '{}' is not available here", parts[0],
                   out_.missing.front());
+    if (!check_) out_.missing.clear();
     return std::move(out_);
   }
 
  private:
-  void use(const Model& model) {
+  void use(const ResolvedModel& model) {
     std::erase_if(out_.leaves, [](const CpuidEntry& e) {
       return std::ranges::find(kPlainLeaves, e.leaf) == std::end(kPlainLeaves) ||
              (e.leaf == 7 && e.subleaf.value_or(0) != 0);
     });
-    if (CpuidEntry* e = entry(0)) e->eax = std::min(e->eax, 0xdu);
+    if (CpuidEntry* e = entry(0)) e->eax = std::min(e->eax, model.level);
     if (CpuidEntry* e = entry(0x8000'0000)) e->eax = std::min(e->eax, 0x8000'0008u);
     // Whole words: bits without a name go too.
     for (const NamedFeature& f : named_features())
       if (CpuidEntry* e = entry(f.bit.leaf, f.bit.subleaf)) e->*in_entry(f.bit.in) = 0;
-    // Not a feature of the CPU, but a sign that it is not alone; the accelerator decides.
-    const NamedFeature& hypervisor = *find_feature("hypervisor");
-    if (offered(hypervisor)) set(hypervisor, true);
-    for (std::string_view name : split(model.features, ' '))
-      if (const NamedFeature* f = find_feature(name)) request(*f);
-    set_vendor(model.identity.vendor);
-    set_identity(model.identity.family, model.identity.model, model.identity.stepping);
+    // Not features of the CPU, but what its surroundings are like: the accelerator decides.
+    for (const std::string_view name : {"hypervisor", "srso-no"})
+      if (const NamedFeature& f = *find_feature(name); offered(f)) set(f, true);
+    if (CpuidEntry* e = entry(0x8000'0000); e && has(*find_feature("srso-no")))
+      e->eax = 0x8000'0021;
+    for (const std::string_view name : model.features) {
+      const NamedFeature* f = find_feature(name);
+      ensure(f != nullptr, "a CPU model's feature has a name");
+      request(*f);
+    }
+    set_vendor(model.vendor);
+    set_identity(model.family, model.model, model.stepping);
     set_brand(model.brand);
   }
 
@@ -150,7 +137,7 @@ class Narrowing {
     if (value != "on" && value != "off")
       return fail(Errc::InvalidArgument, "CPU property '{}' is on or off, not '{}'", key, value);
     if (key == "enforce" || key == "check") {
-      if (key == "enforce") enforce_ = value == "on";
+      (key == "enforce" ? enforce_ : check_) = value == "on";
       return {};
     }
     return feature(key, value == "on");
@@ -274,6 +261,7 @@ class Narrowing {
   // State
   AppliedModel out_;
   bool enforce_ = false;
+  bool check_ = true;
 };
 
 }  // namespace
@@ -284,7 +272,12 @@ Result<AppliedModel> apply_model(std::string_view text, std::vector<CpuidEntry> 
 
 std::vector<std::string_view> model_names() {
   std::vector<std::string_view> names;
-  for (const Model& m : kModels) names.push_back(m.name);
+  names.assign(std::begin(kWhole), std::end(kWhole));
+  for (const NamedModel& m : named_models()) {
+    names.push_back(m.name);
+    if (m.name.ends_with("-v1")) names.push_back(m.name.substr(0, m.name.size() - 3));
+  }
+  for (const ModelAlias& alias : model_aliases()) names.push_back(alias.name);
   return names;
 }
 

@@ -1,8 +1,8 @@
 // CPU models: what -cpu names, applied to what the accelerator offers.
 //
 // Owner: cpu/x86. Threads: pure functions. Spec: Intel SDM vol. 2 CPUID, AMD APM vol. 3 appendix E.
-// "max" and "host" are all that is offered, "qemu64" a plain x86-64 CPU with SSE3. Properties follow:
-// +avx2 -avx2 avx2=on|off, vendor= family= model= stepping= model-id= phys-bits=, enforce.
+// "max" and "host" are all that is offered; the others are in model_table.h. Properties follow:
+// +avx2 -avx2 avx2=on|off, vendor= family= model= stepping= model-id= phys-bits=, check, enforce.
 // Example: `AppliedModel cpu = TRY(apply_model("qemu64,+aes", offered));`
 #pragma once
 
@@ -17,7 +17,8 @@ namespace menura::x86 {
 
 struct AppliedModel {
   std::vector<CpuidEntry> leaves;
-  std::vector<std::string> missing;  // features of the model or of +name that are not offered
+  // Features of the model or of +name that are not offered; none with check=off.
+  std::vector<std::string> missing;
 };
 
 // An empty text is "max". Errors: an unknown model, feature or property (with the nearest name), a

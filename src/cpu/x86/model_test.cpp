@@ -12,6 +12,7 @@ std::vector<CpuidEntry> everything() {
   return {
       {.leaf = 0, .eax = 0xd, .ebx = 0x756e'6547, .ecx = 0x6c65'746e, .edx = 0x4965'6e69},
       {.leaf = 1, .eax = 0x000a'06f3, .ecx = ~0u, .edx = ~0u},
+      {.leaf = 6, .eax = 4},
       {.leaf = 7, .subleaf = 0, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
       {.leaf = 0xd, .subleaf = 0, .eax = 0x2e7, .ebx = 2696, .ecx = 2696},
       {.leaf = 0xd, .subleaf = 1, .eax = 15, .ebx = 2696},
@@ -25,6 +26,8 @@ std::vector<CpuidEntry> everything() {
       {.leaf = 0x8000'0004},
       {.leaf = 0x8000'0007, .edx = ~0u},
       {.leaf = 0x8000'0008, .eax = 0x3028, .ebx = ~0u},
+      {.leaf = 0x8000'000a, .edx = ~0u},
+      {.leaf = 0x8000'0021, .eax = ~0u},
   };
 }
 
@@ -72,6 +75,19 @@ TEST(CpuModel, FeaturesComeAndGoWithWhatTheyNeed) {
   EXPECT_NE(leaf(applied("qemu64,+sse4_1,sse4-2=on"), 1).ecx & 3u << 19, 0u);
 }
 
+TEST(CpuModel, GenerationsAddToTheirBases) {
+  const AppliedModel haswell = applied("Haswell-noTSX");
+  EXPECT_EQ(leaf(haswell, 1).eax, 0x0003'06c1u);  // the desktop part's signature
+  EXPECT_EQ(leaf(haswell, 0).ebx, 0x756e'6547u);
+  EXPECT_EQ(leaf(haswell, 7).ebx & (1u << 5 | 1u << 4 | 1u << 11), 1u << 5);  // AVX2, HLE, RTM
+  EXPECT_EQ(leaf(haswell, 7).ebx & 1u << 20, 0u);                             // SMAP came later
+  EXPECT_NE(leaf(applied("Broadwell"), 7).ebx & 1u << 20, 0u);
+  EXPECT_EQ(applied("Haswell").leaves, applied("Haswell-v1").leaves);
+  EXPECT_EQ(applied("EPYC-IBPB").leaves, applied("EPYC-v2").leaves);
+  EXPECT_EQ(leaf(applied("EPYC-Milan"), 1).eax, 0x00a0'0f11u);
+  EXPECT_EQ(leaf(applied("Nehalem"), 0).eax, 11u);
+}
+
 TEST(CpuModel, Properties) {
   const AppliedModel m =
       applied("max,vendor=AuthenticAMD,family=25,model=17,stepping=1,phys-bits=36,model-id=X");
@@ -94,7 +110,8 @@ TEST(CpuModel, ErrorsSayWhat) {
 
 TEST(CpuModel, MissingFeaturesAreNamedAndEnforced) {
   std::vector<CpuidEntry> poor = everything();
-  poor[1].ecx &= ~(1u << 28);
+  poor[1].ecx &= ~(1u << 28);  // AVX
+  EXPECT_TRUE(apply_model("qemu64,+avx,check=off", poor)->missing.empty());
   const Result<AppliedModel> m = apply_model("qemu64,+avx", poor);
   ASSERT_TRUE(m.ok());
   EXPECT_EQ(m->missing, (std::vector<std::string>{"avx"}));
