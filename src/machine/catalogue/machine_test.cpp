@@ -120,7 +120,7 @@ TEST(MachineTest, ErrorsSayWhatIsWrongAndWhatIsNear) {
   EXPECT_NE(error_of(config).find("-rtc base"), std::string::npos);
   config = with_accelerator("qtest");
   config.firmware.kernel = "/etc/hostname";
-  EXPECT_NE(error_of(config).find("no Linux kernel but"), std::string::npos);
+  EXPECT_NE(error_of(config).find("no kernel but"), std::string::npos);
   config.firmware.kernel.clear();
   config.firmware.append = "quiet";
   EXPECT_EQ(error_of(config), "-initrd and -append need a -kernel");

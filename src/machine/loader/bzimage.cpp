@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/bytes.h"
+#include "machine/loader/file_kind.h"
 
 namespace menura {
 
@@ -10,8 +10,9 @@ namespace {
 
 // Offsets of the setup header, the same in the file and in the zero page.
 enum : size_t {
+  kOldCommandLineMagic = 0x20,
+  kOldCommandLineOffset = 0x22,
   kSetupSects = 0x1f1,
-  kBootFlag = 0x1fe,
   kJump = 0x201,
   kMagic = 0x202,
   kVersion = 0x206,
@@ -20,6 +21,7 @@ enum : size_t {
   kLoadFlags = 0x211,
   kRamdiskImage = 0x218,
   kRamdiskSize = 0x21c,
+  kHeapEnd = 0x224,
   kCommandLine = 0x228,
   kInitrdAddrMax = 0x22c,
   kRelocatable = 0x234,
@@ -29,23 +31,17 @@ enum : size_t {
   kInitSize = 0x260,
   kHeaderEnd = 0x268,
 };
-// The rest of the zero page.
-enum : size_t {
-  kAcpiRsdp = 0x070,
-  kExtRamdiskImage = 0x0c0,
-  kExtRamdiskSize = 0x0c4,
-  kExtCommandLine = 0x0c8,
-  kE820Count = 0x1e8,
-  kE820Table = 0x2d0,
-};
 constexpr u32 kMagicHdrS = 0x5372'6448;
-constexpr u16 kOldestProtocol = 0x020a;  // the first with init_size
-constexpr size_t kSectorSize = 512, kZeroPageSize = 4096, kE820EntrySize = 20, kE820Limit = 128;
+constexpr u16 kOldestProtocol = 0x0200;
+constexpr size_t kSectorSize = 512;
+constexpr u8 kLoadedHigh = 0x01, kCanUseHeap = 0x80;
 constexpr u8 kLoaderUndefined = 0xff;
-constexpr u8 kLoadedHigh = 0x01;
 constexpr u16 kXlfKernel64 = 0x01;
-constexpr u64 kDefaultAddress = 0x10'0000;
-constexpr size_t kSmallestFile = kHeaderEnd;
+constexpr u32 kHighAddress = 0x10'0000, kLowAddress = 0x1'0000;
+// What older protocols leave unsaid.
+constexpr u32 kOldInitrdLimit = 0x37ff'ffff, kOldCommandLineLimit = 255;
+// The setup header must not run into the zero page's memory map.
+constexpr u32 kLongestHeaderEnd = 0x290;
 
 std::string version_of(ConstBytes file) {
   const size_t at = size_t{load_le<u16>(file, kKernelVersion)} + 0x200;
@@ -56,81 +52,77 @@ std::string version_of(ConstBytes file) {
   return version;
 }
 
-bool begins_with(ConstBytes file, std::initializer_list<u8> magic, size_t at = 0) {
-  if (file.size() < at + magic.size()) return false;
-  return std::ranges::equal(file.subspan(at, magic.size()), magic,
-                            [](std::byte b, u8 m) { return static_cast<u8>(b) == m; });
+void read_new_fields(LinuxImage& image, ConstBytes file) {
+  const u16 protocol = image.protocol;
+  if (protocol >= 0x0203)
+    if (const u32 limit = load_le<u32>(file, kInitrdAddrMax)) image.initrd_limit = limit;
+  if (protocol >= 0x0205) image.relocatable = file[kRelocatable] != std::byte{0};
+  if (protocol >= 0x0206) image.command_line_limit = load_le<u32>(file, kCommandLineSize);
+  if (protocol >= 0x020a) {
+    if (const u64 preferred = load_le<u64>(file, kPrefAddress)) image.preferred_address = preferred;
+    image.init_size = std::max<u64>(image.init_size, load_le<u32>(file, kInitSize));
+  }
+  image.entry64 = protocol >= 0x020c && (load_le<u16>(file, kXloadFlags) & kXlfKernel64);
 }
 
 }  // namespace
 
-std::string describe_file(ConstBytes file) {
-  if (file.empty()) return "an empty file";
-  if (begins_with(file, {0x7f, 'E', 'L', 'F'})) return "an ELF file";
-  if (begins_with(file, {0x1f, 0x8b})) return "a gzip file (is it an initrd?)";
-  if (begins_with(file, {0x28, 0xb5, 0x2f, 0xfd})) return "a zstd file (is it an initrd?)";
-  if (begins_with(file, {0xfd, '7', 'z', 'X', 'Z'})) return "an xz file (is it an initrd?)";
-  if (begins_with(file, {'0', '7', '0', '7', '0'})) return "a cpio archive (is it an initrd?)";
-  if (begins_with(file, {'Q', 'F', 'I', 0xfb})) return "a qcow2 disk image";
-  if (begins_with(file, {'C', 'D', '0', '0', '1'}, 0x8001)) return "a CD image (use -cdrom)";
-  if (begins_with(file, {'M', 'Z'})) return "a Windows or EFI program without a Linux boot header";
-  if (begins_with(file, {0x55, 0xaa}, 0x1fe)) return "a disk image or boot sector (use -hda)";
-  return "a file of unknown kind";
+bool is_bzimage(ConstBytes file) {
+  return file.size() >= kHeaderEnd && load_le<u32>(file, kMagic) == kMagicHdrS;
 }
 
 Result<LinuxImage> parse_bzimage(ConstBytes file, const std::string& name) {
-  if (file.size() < kSmallestFile || load_le<u32>(file, kMagic) != kMagicHdrS)
+  if (!is_bzimage(file))
     return fail(Errc::InvalidArgument, "'{}' is no Linux kernel but {}", name, describe_file(file));
   LinuxImage image;
   image.file = file;
   image.protocol = load_le<u16>(file, kVersion);
   if (image.protocol < kOldestProtocol)
     return fail(Errc::Unsupported,
-                "Kernel '{}' has boot protocol {}.{:02}; 2.10 or newer is needed", name,
+                "Kernel '{}' has boot protocol {}.{:02}; 2.00 or newer is needed", name,
                 image.protocol >> 8, image.protocol & 0xff);
   const u32 sectors = static_cast<u8>(file[kSetupSects]) ? static_cast<u8>(file[kSetupSects]) : 4u;
   image.setup_size = static_cast<u32>((sectors + 1) * kSectorSize);
-  image.setup_header_end = static_cast<u32>(kMagic + static_cast<u8>(file[kJump]));
-  if (image.setup_size >= file.size())
+  image.setup_header_end = std::min<u32>(kMagic + static_cast<u8>(file[kJump]), kLongestHeaderEnd);
+  if (image.setup_size >= file.size() || image.setup_header_end > file.size())
     return fail(Errc::Corrupt, "Kernel '{}' ends inside its setup code", name);
-  if (!(static_cast<u8>(file[kLoadFlags]) & kLoadedHigh))
-    return fail(Errc::Unsupported, "Kernel '{}' is a zImage; only a bzImage can be started", name);
-  image.entry64 = image.protocol >= 0x020c && (load_le<u16>(file, kXloadFlags) & kXlfKernel64);
-  image.relocatable = file[kRelocatable] != std::byte{0};
-  image.preferred_address = load_le<u64>(file, kPrefAddress);
-  if (image.preferred_address == 0) image.preferred_address = kDefaultAddress;
-  image.init_size = std::max<u64>(load_le<u32>(file, kInitSize), file.size() - image.setup_size);
-  image.initrd_limit = load_le<u32>(file, kInitrdAddrMax);
-  image.command_line_limit = load_le<u32>(file, kCommandLineSize);
+  image.loaded_high = static_cast<u8>(file[kLoadFlags]) & kLoadedHigh;
+  image.preferred_address = kHighAddress;
+  image.init_size = file.size() - image.setup_size;
+  image.initrd_limit = kOldInitrdLimit;
+  image.command_line_limit = kOldCommandLineLimit;
   image.version = version_of(file);
+  read_new_fields(image, file);
   return image;
 }
 
-std::vector<std::byte> make_zero_page(const LinuxImage& image, const LinuxPlacement& p) {
-  ensure(p.memory_map.size() <= kE820Limit, "the zero page holds 128 ranges of memory");
-  std::vector<std::byte> page(kZeroPageSize);
-  const size_t end = std::min<size_t>({image.setup_header_end, image.file.size(), kE820Table});
-  if (end > kSetupSects)
-    std::ranges::copy(image.file.subspan(kSetupSects, end - kSetupSects),
-                      page.begin() + static_cast<ptrdiff_t>(kSetupSects));
-  const Bytes out(page);
-  store_le(out, kAcpiRsdp, p.rsdp);
-  page[kLoaderType] = std::byte{kLoaderUndefined};
-  store_le(out, kRamdiskImage, static_cast<u32>(p.initrd));
-  store_le(out, kRamdiskSize, static_cast<u32>(p.initrd_size));
-  store_le(out, kExtRamdiskImage, static_cast<u32>(p.initrd >> 32));
-  store_le(out, kExtRamdiskSize, static_cast<u32>(p.initrd_size >> 32));
-  store_le(out, kCommandLine, static_cast<u32>(p.command_line));
-  store_le(out, kExtCommandLine, static_cast<u32>(p.command_line >> 32));
-  page[kE820Count] = static_cast<std::byte>(p.memory_map.size());
-  size_t at = kE820Table;
-  for (const E820Entry& entry : p.memory_map) {
-    store_le(out, at, entry.start);
-    store_le(out, at + 8, entry.size);
-    store_le(out, at + 16, static_cast<u32>(entry.type));
-    at += kE820EntrySize;
+// Memory below 1 MiB as the protocol draws it: setup code with heap and stack in one segment, then
+// the command line. A zImage's code takes the place of the former.
+LinuxSetup prepare_setup(const LinuxImage& image, u32 initrd, u32 initrd_size) {
+  constexpr u16 kOldMagic = 0xa33f, kStackEnd = 0xe000;
+  const bool high = image.loaded_high;
+  LinuxSetup s;
+  s.setup.assign(image.setup_code().begin(), image.setup_code().end());
+  s.setup_address = high ? 0x1'0000 : 0x9'0000;
+  s.code_address = high ? kHighAddress : kLowAddress;
+  s.command_line_address = high ? 0x2'0000 : 0x9'a000;
+  const Bytes out(s.setup);
+  out[kLoaderType] = std::byte{kLoaderUndefined};
+  store_le(out, kRamdiskImage, initrd);
+  store_le(out, kRamdiskSize, initrd_size);
+  if (image.protocol >= 0x0201) {
+    const u16 heap_end = high ? kStackEnd : 0x9800;
+    store_le(out, kHeapEnd, static_cast<u16>(heap_end - 0x200));
+    out[kLoadFlags] |= std::byte{kCanUseHeap};
   }
-  return page;
+  if (image.protocol >= 0x0202) {
+    store_le(out, kCommandLine, s.command_line_address);
+  } else {
+    store_le(out, kOldCommandLineMagic, kOldMagic);
+    store_le(out, kOldCommandLineOffset,
+             static_cast<u16>(s.command_line_address - s.setup_address));
+  }
+  return s;
 }
 
 }  // namespace menura

@@ -1,24 +1,27 @@
-// A Linux kernel image (bzImage) and the boot parameters it is started with.
+// A Linux kernel image (bzImage, zImage): what its setup header says, and the preparation that its
+// real-mode entry wants.
 //
 // Owner: machine/loader. Threads: pure functions. Source: Linux's "The Linux/x86 Boot Protocol"
-// (2.15) and its 64-bit section. Images are untrusted: sizes and offsets are checked. Example:
+// (2.15). Images are untrusted: sizes and offsets are checked. Example:
 //   LinuxImage kernel = TRY(parse_bzimage(bytes, "vmlinuz"));
 #pragma once
 
-#include <span>
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/result.h"
-#include "base/types.h"
 
 namespace menura {
 
 struct LinuxImage {
+  static constexpr size_t kHeaderStart = 0x1f1;
+
   ConstBytes file;           // the whole of it, which must outlive this
   u32 setup_size = 0;        // bytes of boot sector and real-mode code
   u32 setup_header_end = 0;  // where the setup header ends in the file
   u16 protocol = 0;          // 0x020f: 2.15
+  bool loaded_high = false;  // a bzImage: its code lies from 1 MiB on
   bool entry64 = false;      // has the 64-bit entry point
   bool relocatable = false;
   u64 preferred_address = 0;  // of the protected-mode code
@@ -27,31 +30,26 @@ struct LinuxImage {
   u32 command_line_limit = 0;
   std::string version;  // "6.1.0-38-amd64 (...) #1 SMP ..."
 
+  ConstBytes setup_code() const { return file.first(setup_size); }
   ConstBytes protected_mode_code() const { return file.subspan(setup_size); }
+  ConstBytes header() const { return file.subspan(kHeaderStart, setup_header_end - kHeaderStart); }
+  // It says how much memory it needs, so that it can be started without its setup code. Older ones,
+  // and programs dressed as kernels (iPXE, MEMDISK), want a BIOS to ask.
+  bool direct() const { return loaded_high && protocol >= 0x020a; }
 };
+
+bool is_bzimage(ConstBytes file);
 
 // Errors say what the file is instead.
 Result<LinuxImage> parse_bzimage(ConstBytes file, const std::string& name);
 
-// What a file that is no kernel looks like: "a gzip file", "an ELF program", ...
-std::string describe_file(ConstBytes file);
-
-enum class E820Type : u32 { Ram = 1, Reserved = 2, Acpi = 3, AcpiNvs = 4 };
-struct E820Entry {
-  u64 start = 0;
-  u64 size = 0;
-  E820Type type = E820Type::Ram;
+// For the real-mode entry: where the parts go, and the setup code that knows it.
+struct LinuxSetup {
+  std::vector<std::byte> setup;  // enter at its address / 16 + 20h : 0, all data segments at its
+  u32 setup_address = 0;         // address / 16
+  u32 code_address = 0;
+  u32 command_line_address = 0;
 };
-
-struct LinuxPlacement {
-  u64 command_line = 0;
-  u64 initrd = 0;
-  u64 initrd_size = 0;
-  u64 rsdp = 0;
-  std::span<const E820Entry> memory_map;  // at most 128
-};
-
-// The zero page: 4 KiB.
-std::vector<std::byte> make_zero_page(const LinuxImage& image, const LinuxPlacement& placement);
+LinuxSetup prepare_setup(const LinuxImage& image, u32 initrd, u32 initrd_size);
 
 }  // namespace menura

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/fd.h"
+#include "machine/loader/boot_parameters.h"
 
 namespace menura {
 namespace {
@@ -38,12 +39,11 @@ TEST(BzImageTest, ReadsTheHeader) {
 TEST(BzImageTest, ZeroPageCarriesEverything) {
   const std::vector<std::byte> file = tiny_kernel();
   const LinuxImage image = parse_bzimage(file, "k").value();
-  const E820Entry map[] = {{0, 0x9fc00, E820Type::Ram}, {0x10'0000, 0x700'0000, E820Type::Ram}};
-  const std::vector<std::byte> page = make_zero_page(image, {.command_line = 0x2'0000,
-                                                             .initrd = 0x1'2345'6000,
-                                                             .initrd_size = 0x1000,
-                                                             .rsdp = 0x7ff'0000,
-                                                             .memory_map = map});
+  const std::vector<std::byte> page = make_zero_page(
+      image, {.command_line = 0x2'0000,
+              .rsdp = 0x7ff'0000,
+              .modules = {{.address = 0x1'2345'6000, .size = 0x1000}},
+              .map = {{0, 0x9fc00, E820Type::Ram}, {0x10'0000, 0x700'0000, E820Type::Ram}}});
   EXPECT_EQ(load_le<u32>(page, 0x202), 0x5372'6448u);
   EXPECT_EQ(load_le<u64>(page, 0x070), 0x7ff'0000u);
   EXPECT_EQ(load_le<u32>(page, 0x218), 0x2345'6000u);
@@ -54,17 +54,34 @@ TEST(BzImageTest, ZeroPageCarriesEverything) {
   EXPECT_EQ(load_le<u32>(page, 0x2d0 + 36), 1u);
 }
 
-TEST(BzImageTest, SaysWhatAFileIsInstead) {
-  const auto text = [](std::string_view magic) {
-    std::vector<std::byte> file(1024);
-    std::ranges::copy(bytes_of(magic), file.begin());
-    return parse_bzimage(file, "x").error().text;
-  };
-  EXPECT_EQ(text("\x7f"
-                 "ELF"),
-            "'x' is no Linux kernel but an ELF file");
-  EXPECT_EQ(text("\x1f\x8b"), "'x' is no Linux kernel but a gzip file (is it an initrd?)");
-  EXPECT_EQ(parse_bzimage({}, "x").error().text, "'x' is no Linux kernel but an empty file");
+TEST(BzImageTest, TheSetupCodeIsToldWhereThingsLie) {
+  std::vector<std::byte> file = tiny_kernel();
+  const LinuxSetup s = prepare_setup(parse_bzimage(file, "k").value(), 0x123'4000, 0x5678);
+  EXPECT_EQ(s.setup.size(), 2048u);
+  EXPECT_EQ(s.code_address, 0x10'0000u);
+  EXPECT_EQ(load_le<u32>(s.setup, 0x218), 0x123'4000u);
+  EXPECT_EQ(load_le<u32>(s.setup, 0x21c), 0x5678u);
+  EXPECT_EQ(load_le<u32>(s.setup, 0x228), s.command_line_address);
+  EXPECT_EQ(s.setup[0x211] & std::byte{0x81}, std::byte{0x81}) << "LOADED_HIGH and CAN_USE_HEAP";
+  EXPECT_LT(s.setup_address + load_le<u16>(s.setup, 0x224) + 0x200, s.command_line_address);
+}
+
+// Protocol 2.00 passes the command line through two words of the boot sector, and a zImage's code
+// lies below 640 KiB.
+TEST(BzImageTest, OldKernels) {
+  std::vector<std::byte> file = tiny_kernel();
+  store_le(Bytes(file), 0x206, u16{0x0200});
+  file[0x211] = std::byte{0};
+  const LinuxImage image = parse_bzimage(file, "k").value();
+  EXPECT_FALSE(image.direct());
+  EXPECT_FALSE(image.entry64);
+  EXPECT_EQ(image.initrd_limit, 0x37ff'ffffu);
+  EXPECT_EQ(image.command_line_limit, 255u);
+  const LinuxSetup s = prepare_setup(image, 0, 0);
+  EXPECT_EQ(s.setup_address, 0x9'0000u);
+  EXPECT_EQ(s.code_address, 0x1'0000u);
+  EXPECT_EQ(load_le<u16>(s.setup, 0x20), 0xa33fu);
+  EXPECT_EQ(s.setup_address + load_le<u16>(s.setup, 0x22), s.command_line_address);
 }
 
 TEST(BzImageTest, DamagedHeadersAreErrorsOrHarmless) {

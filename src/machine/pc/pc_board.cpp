@@ -16,6 +16,7 @@
 #include "machine/pc/pc_clock.h"
 #include "machine/pc/pc_cpuid.h"
 #include "machine/pc/pc_firmware.h"
+#include "machine/pc/pc_kernel_offer.h"
 
 namespace menura {
 
@@ -270,11 +271,16 @@ Result<void> PcBoard::build_firmware() {
       return fail(Errc::InvalidArgument, "-initrd and -append need a -kernel");
     return {};
   }
-  linux_boot_ = &adopt(TRY(PcLinuxBoot::load({.machine = machine_,
-                                              .memory = memory_,
-                                              .host_bridge = *i440fx_,
-                                              .acpi = pc_acpi_config(context),
-                                              .smbios = pc_smbios_config(context)})));
+  std::unique_ptr<KernelFiles> files = TRY(read_kernel_files(options));
+  // By the firmware's hand where that was asked for, or where the kernel itself asks the BIOS.
+  if (!options.bios.empty() || files->kernel.protocol == BootProtocol::LinuxSetup)
+    return offer_kernel(context, *files);
+  kernel_boot_ = &adopt(TRY(PcKernelBoot::load({.machine = machine_,
+                                                .memory = memory_,
+                                                .host_bridge = *i440fx_,
+                                                .acpi = pc_acpi_config(context),
+                                                .smbios = pc_smbios_config(context)},
+                                               std::move(files))));
   return {};
 }
 
@@ -322,7 +328,9 @@ void PcBoard::connect_cpu(unsigned index, CpuInterrupts& cpu) {
 
 void PcBoard::reset_cpu(unsigned index, x86::State& state) {
   state.reset(x86::State::ResetCause::PowerOn, cpu_signature_, index == 0);
-  if (linux_boot_ && index == 0) linux_boot_->set_entry(state);
+  if (!kernel_boot_) return;
+  if (index == 0) return kernel_boot_->set_entry(state);
+  PcKernelBoot::set_mtrrs(state);
 }
 
 }  // namespace menura

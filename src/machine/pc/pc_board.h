@@ -22,7 +22,7 @@
 #include "machine/drives.h"
 #include "machine/machine.h"
 #include "machine/pc/pc_interrupts.h"
-#include "machine/pc/pc_linux_boot.h"
+#include "machine/pc/pc_kernel_boot.h"
 #include "machine/pc/pc_memory.h"
 
 namespace menura {
@@ -89,7 +89,7 @@ class PcBoard final : public Board {
   Rtc* rtc_ = nullptr;
   std::unique_ptr<IrqFunction> rtc_irq_;
   FwCfg* fw_cfg_ = nullptr;
-  PcLinuxBoot* linux_boot_ = nullptr;  // with -kernel
+  PcKernelBoot* kernel_boot_ = nullptr;  // with -kernel, unless firmware starts it
   bool port92_a20_ = true;
   bool keyboard_a20_ = true;
   u32 cpu_signature_ = 0;  // CPUID.1:EAX
