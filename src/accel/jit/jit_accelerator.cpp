@@ -36,9 +36,10 @@ constexpr u32 k7Edx = bits_of({4});
 constexpr u32 kOwn7Ebx = bits_of({0, 7, 9, 10, 20});
 constexpr u32 kOwn7Ecx = bits_of({2, 22});
 constexpr u32 kOwn8Ebx = bits_of({0, 9});
-// 80000021h: LFENCE serializes (if the host's does), null selectors clear the base, and returns need
-// no care: docs/decisions/005-cpu-models.md.
+// 80000021h: LFENCE serializes (if the host's does), null selectors clear the base, and returns and
+// buffers need no care: docs/decisions/005-cpu-models.md.
 constexpr u32 kLfence = 1u << 2, kNullClearsBase = 1u << 6, kSrsoNo = 1u << 29;
+constexpr u32 kTsaNo = 3u << 1;
 constexpr u32 kXsaveEax = bits_of({0, 1, 2});
 constexpr u32 kExtendedEcx = bits_of({0, 4, 5, 6, 8});
 constexpr u32 kExtendedEdx = bits_of({11, 20, 22, 26, 27, 29});
@@ -83,7 +84,9 @@ std::vector<CpuidEntry> offered_cpuid() {
     add(host(static_cast<u32>(leaf)));
   add({.leaf = 0x8000'0007, .edx = 1u << 8});  // invariant TSC
   add({.leaf = 0x8000'0008, .eax = 48u << 8 | 40u, .ebx = kOwn8Ebx});
-  add({.leaf = 0x8000'0021, .eax = (host(0x8000'0021).eax & kLfence) | kNullClearsBase | kSrsoNo});
+  add({.leaf = 0x8000'0021,
+       .eax = (host(0x8000'0021).eax & kLfence) | kNullClearsBase | kSrsoNo,
+       .ecx = kTsaNo});
   return offer;
 }
 

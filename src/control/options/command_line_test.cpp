@@ -150,6 +150,8 @@ TEST(CommandLineTest, TellsWhatIsWrong) {
       {{"-machine", "pc,acpi=maybe"}, {"acpi", "on or off", "maybe"}},
       {{"-accel", ""}, {"-accel", "accel"}},
       {{"-cpu", "hostt"}, {"-cpu", "did you mean 'host'"}},
+      {{"-cpu", "Haswel"}, {"-cpu", "did you mean 'Haswell'"}},
+      {{"-cpu", "max,+avx3"}, {"-cpu", "did you mean 'avx'"}},
       {{"-smp", "many"}, {"-smp", "cpus", "number", "many"}},
       {{"-smp", "2,core=2"}, {"-smp", "did you mean 'cores'"}},
       {{"-m", "lots"}, {"-m", "size", "lots"}},

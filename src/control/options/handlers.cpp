@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "control/options/chardev_forms.h"
+#include "cpu/x86/model.h"
 
 namespace menura {
 
@@ -63,12 +64,10 @@ Result<void> add_accelerator(CommandLine& line, OptionArgument argument) {
 
 Result<void> enable_kvm(CommandLine& line, OptionArgument) { return add_accelerator(line, "kvm"); }
 
+// Names and forms; whether the accelerator has the features is asked when the machine is built.
 Result<void> set_cpu(CommandLine& line, OptionArgument argument) {
-  constexpr std::string_view kModels[] = {"host", "max"};
-  if (std::ranges::find(kModels, argument) == std::end(kModels))
-    return fail(Errc::Unsupported,
-                "expected host or max (all that the accelerator offers), not '{}'{}", argument,
-                suggestion(argument, kModels));
+  const Result<x86::AppliedModel> applied = x86::apply_model(argument, {});
+  if (!applied && applied.error().code != Errc::Unsupported) return applied.error();
   line.options.machine.cpu = argument;
   return {};
 }

@@ -5,6 +5,8 @@
 #include "chardev/config.h"
 #include "control/options/chardev_forms.h"
 #include "control/options/handlers.h"
+#include "cpu/x86/model.h"
+#include "cpu/x86/model_table.h"
 #include "machine/catalogue/catalogue_tables.h"
 
 namespace menura {
@@ -41,9 +43,25 @@ std::string machine_help(const CommandLine& line) {
 std::string accel_help(const CommandLine&) { return accelerator_help(accelerator_kinds(nullptr)); }
 
 std::string cpu_help(const CommandLine&) {
-  return "Available CPUs:\n"
-         "  host   all that the accelerator offers (the default)\n"
-         "  max    the same\n";
+  std::string text =
+      "Available CPUs (behind the name: ,+feature ,-feature ,feature=on|off ,check ,enforce "
+      ",phys-bits= ...):\n"
+      "  host, max                  all that the accelerator offers (the default)\n";
+  for (const x86::NamedModel& model : x86::named_models())
+    text += format("  {:<26} {}\n", model.name, x86::resolve(model).brand);
+  for (const x86::ModelAlias& alias : x86::model_aliases())
+    text += format("  {:<26} (alias of {})\n", alias.name, alias.model);
+  text += "A name without its version means version 1.\n\nRecognized CPUID flags:\n ";
+  size_t column = 1;
+  for (const std::string_view name : x86::feature_names()) {
+    if (column + name.size() + 1 > 79) {
+      text += "\n ";
+      column = 1;
+    }
+    text += format(" {}", name);
+    column += name.size() + 1;
+  }
+  return text + "\n";
 }
 
 std::string device_help(const CommandLine& line) {

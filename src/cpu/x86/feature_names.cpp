@@ -134,6 +134,8 @@ constexpr NamedFeature kFeatures[] = {
     {"lfence-always-serializing", {0x8000'0021, 0, kEax, 2}},
     {"null-sel-clr-base", {0x8000'0021, 0, kEax, 6}},
     {"srso-no", {0x8000'0021, 0, kEax, 29}},
+    {"tsa-sq-no", {0x8000'0021, 0, kEcx, 1}},
+    {"tsa-l1-no", {0x8000'0021, 0, kEcx, 2}},
 };
 
 bool same_name(std::string_view a, std::string_view b) {

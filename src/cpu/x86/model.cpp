@@ -63,7 +63,7 @@ class Narrowing {
     for (const NamedFeature& f : named_features())
       if (CpuidEntry* e = entry(f.bit.leaf, f.bit.subleaf)) e->*in_entry(f.bit.in) = 0;
     // Not features of the CPU, but what its surroundings are like: the accelerator decides.
-    for (const std::string_view name : {"hypervisor", "srso-no"})
+    for (const std::string_view name : {"hypervisor", "srso-no", "tsa-sq-no", "tsa-l1-no"})
       if (const NamedFeature& f = *find_feature(name); offered(f)) set(f, true);
     if (CpuidEntry* e = entry(0x8000'0000); e && has(*find_feature("srso-no")))
       e->eax = 0x8000'0021;
@@ -273,10 +273,10 @@ Result<AppliedModel> apply_model(std::string_view text, std::vector<CpuidEntry> 
 std::vector<std::string_view> model_names() {
   std::vector<std::string_view> names;
   names.assign(std::begin(kWhole), std::end(kWhole));
-  for (const NamedModel& m : named_models()) {
-    names.push_back(m.name);
+  // Short names first: they are what is suggested.
+  for (const NamedModel& m : named_models())
     if (m.name.ends_with("-v1")) names.push_back(m.name.substr(0, m.name.size() - 3));
-  }
+  for (const NamedModel& m : named_models()) names.push_back(m.name);
   for (const ModelAlias& alias : model_aliases()) names.push_back(alias.name);
   return names;
 }
