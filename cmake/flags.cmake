@@ -16,7 +16,8 @@ if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   add_compile_options(-Wthread-safety -fcolor-diagnostics)
 endif()
 
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+# For libraries too, whose code only ever becomes part of programs.
+add_compile_options(-fPIE)
 add_link_options(-pie)
 
 if(MENURA_HARDEN)

@@ -13,9 +13,11 @@ import tree
 
 
 def environment():
-    """ccache shares its hits between worktrees: paths below the root are relative to it."""
-    return {**os.environ, "CCACHE_BASEDIR": str(tree.ROOT), "CCACHE_NOHASHDIR": "1", "CLICOLOR_FORCE": "1" if
-            sys.stdout.isatty() else "0"}
+    """ccache shares its hits between worktrees: paths below the root are relative to it. Its sloppiness is what precompiled
+    headers need: macros given to a source but not to them, and their times, do not count."""
+    return {**os.environ, "CCACHE_BASEDIR": str(tree.ROOT), "CCACHE_NOHASHDIR": "1",
+            "CCACHE_SLOPPINESS": "pch_defines,time_macros,include_file_mtime,include_file_ctime",
+            "CLICOLOR_FORCE": "1" if sys.stdout.isatty() else "0"}
 
 
 def configure(preset):
