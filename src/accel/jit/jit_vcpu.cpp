@@ -275,12 +275,14 @@ TranslatedBlock* JitVcpu::translate(const ir::Key& key, std::span<const u8> code
   block->code = cache_->cursor();
   block->size = compiled.size;
   block->entry = block->code + compiled.entry;
+  block->entry_saved = block->code + compiled.entry_saved;
   block->checked = block->code + compiled.checked;
   block->pcs = ir_.pcs;
   for (const x64::Site& site : compiled.sites)
     block->sites.push_back({site.offset, site.insn, site.flags_saved, site.borrowed});
   for (const x64::Link& link : compiled.links)
-    table_.add_link(block.get(), block->code + link.field, block->code + link.stub, link.pc);
+    table_.add_link(block.get(), block->code + link.field, block->code + link.stub, link.pc,
+                    link.flags_saved);
   cache_->commit(compiled.size);
   note_translated(*block, __rdtsc() - begin);
   return table_.add(std::move(block));
@@ -347,7 +349,6 @@ void* JitVcpu::slow_path(u64 linear, u32 size, x86::PageAccess access, const voi
   ensure(record != nullptr, "a slow path that belongs to no block");
   s_.rip = block->pcs[record->insn];
   block_->exit_info = x64::exit_info(ir::ExitReason::Step);
-  if (record->flags_saved) block_->flags = block_->saved_flags;
   return nullptr;
 }
 

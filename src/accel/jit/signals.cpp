@@ -48,6 +48,7 @@ bool JitVcpu::handle_signal(int signal, int, void* context) {
   if (!cache_->contains(at)) return false;
   at = cache_->writable(at);
   u16 borrowed = 0;
+  const u8* leave = routines_.exit_here;
   if (running_thunk_) {
     for (const x64::Site& site : running_thunk_->sites)
       if (running_thunk_->code + site.offset == at) borrowed = site.borrowed;
@@ -58,13 +59,13 @@ bool JitVcpu::handle_signal(int signal, int, void* context) {
     const jit::SiteRecord* site = block ? block->site_at(at) : nullptr;
     if (!site) return false;
     borrowed = site->borrowed;
+    if (site->flags_saved) leave = routines_.exit_here_saved;
     s_.rip = block->pcs[site->insn];
     block_->exit_info = x64::exit_info(ir::ExitReason::Step);
   }
   for (unsigned r = 0; r < 16; r++)
     if (borrowed >> r & 1) regs[kHostRegister[r]] = static_cast<greg_t>(s_.gpr[r]);
-  regs[REG_RIP] =
-      static_cast<greg_t>(reinterpret_cast<u64>(cache_->executable(routines_.exit_here)));
+  regs[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(cache_->executable(leave)));
   return true;
 }
 

@@ -28,7 +28,6 @@ x64::Layout vcpu_layout() {
   l.vectors = offsetof(VcpuBlock, state) + offsetof(State, vec);
   l.mxcsr = offsetof(VcpuBlock, state) + offsetof(State, mxcsr);
   l.flags = offsetof(VcpuBlock, flags);
-  l.saved_flags = offsetof(VcpuBlock, saved_flags);
   l.poll = offsetof(VcpuBlock, poll);
   l.exit_info = offsetof(VcpuBlock, exit_info);
   l.host_rsp = offsetof(VcpuBlock, host_rsp);

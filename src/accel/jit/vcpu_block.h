@@ -23,8 +23,7 @@ inline constexpr u32 kKick = 1, kIntr = 2, kNmi = 4, kSmi = 8, kInit = 16, kSipi
 
 struct VcpuBlock {
   x86::State state;
-  u16 flags = 0;        // AH as LAHF gives it, AL = OF
-  u16 saved_flags = 0;  // the same
+  u16 flags = 0;  // AH as LAHF gives it, AL = OF
   std::atomic<u32> poll{0};
   u64 exit_info = 0;
   u64 host_rsp = 0;

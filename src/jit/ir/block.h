@@ -65,6 +65,7 @@ struct Native {
   Operand reg, rm, vvvv;
   u16 general_used = 0;   // bit per guest register touched, implicit ones as well
   bool may_trap = false;  // can raise a host signal by itself
+  bool flags = false;     // reads or writes status flags
 };
 
 enum class ExitReason : u8 {

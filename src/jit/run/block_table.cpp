@@ -62,9 +62,9 @@ TranslatedBlock* BlockTable::add(std::unique_ptr<TranslatedBlock> block) {
   return raw;
 }
 
-void BlockTable::add_link(TranslatedBlock* from, u8* field, u8* stub, u64 pc) {
+void BlockTable::add_link(TranslatedBlock* from, u8* field, u8* stub, u64 pc, bool flags_saved) {
   from->links.push_back(next_link());
-  links_.push_back({from, field, stub, pc, nullptr});
+  links_.push_back({from, field, stub, pc, flags_saved, nullptr});
 }
 
 void BlockTable::connect(u32 number, TranslatedBlock* to) {
@@ -72,7 +72,7 @@ void BlockTable::connect(u32 number, TranslatedBlock* to) {
   if (!link.from || link.to) return;
   link.to = to;
   to->linked_to.push_back(number);
-  point(link.field, to->entry);
+  point(link.field, link.flags_saved ? to->entry_saved : to->entry);
 }
 
 bool BlockTable::line_has_code(u64 physical, u64 size) const {

@@ -29,7 +29,8 @@ struct TranslatedBlock {
   u64 bytes = 0;  // of guest code, all in one page
   u8* code = nullptr;
   u32 size = 0;
-  u8* entry = nullptr;
+  u8* entry = nullptr;        // flags in the host's
+  u8* entry_saved = nullptr;  // flags in the vCPU block
   u8* checked = nullptr;
   std::vector<SiteRecord> sites;
   std::vector<u64> pcs;        // of the instructions, and the end
@@ -50,12 +51,13 @@ class BlockTable {
   TranslatedBlock* add(std::unique_ptr<TranslatedBlock> block);
   // Links are numbered in order of their making.
   u32 next_link() const { return static_cast<u32>(links_.size()); }
-  void add_link(TranslatedBlock* from, u8* field, u8* stub, u64 pc);
+  void add_link(TranslatedBlock* from, u8* field, u8* stub, u64 pc, bool flags_saved);
   struct Link {
     TranslatedBlock* from;
     u8* field;
     u8* stub;
     u64 pc;
+    bool flags_saved;
     TranslatedBlock* to;
   };
   Link* link(u32 number) { return number < links_.size() ? &links_[number] : nullptr; }

@@ -27,20 +27,29 @@ class Assembler : public Xbyak::CodeGenerator {
   Xbyak::Address home(unsigned guest) { return qword[rsp + layout_.gpr + 8 * guest]; }
   void gs() { db(0x65); }
 
-  // The guest's flags to and from a u16 field. Saving needs a free register, restoring none.
-  void save_flags(u32 offset, const Xbyak::Reg64& free) {
+  // The guest's flags to and from the vCPU block.
+  void save_flags(const Xbyak::Reg64& free) {
     mov(free, rax);
     lahf();
     seto(al);
-    mov(field16(offset), ax);
+    mov(field16(layout_.flags), ax);
     mov(rax, free);
   }
-  void restore_flags(u32 offset) {
+  void restore_flags(const Xbyak::Reg64& free) {
+    mov(free, rax);
+    unpack_flags();
+    mov(rax, free);
+  }
+  void restore_flags_without_register() {
     mov(home(0), rax);
-    movzx(eax, field16(offset));
+    unpack_flags();
+    mov(rax, home(0));
+  }
+  // Through rax.
+  void unpack_flags() {
+    movzx(eax, field16(layout_.flags));
     add(al, 0x7f);  // OF from bit 0
     sahf();
-    mov(rax, home(0));
   }
 
   // Re-emits a template; P, if used, is [t0 + t1]. Gives back the offset of the instruction itself

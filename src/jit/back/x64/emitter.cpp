@@ -33,6 +33,8 @@ class BlockWriter {
 
   Compiled write() {
     checked_entry();
+    out_.entry_saved = static_cast<u32>(a_.getSize());
+    if (b_.ops.front().flags_live) a_.restore_flags(a_.t1);
     out_.entry = static_cast<u32>(a_.getSize());
     for (const Op& op : b_.ops) emit(op);
     for (Cold& cold : cold_) emit(cold);
@@ -52,6 +54,7 @@ class BlockWriter {
     u8 size = 0;
     bool flags_saved = false;
   };
+  enum class Flags : u8 { Host, Saved, Both };  // where the guest's are
 
   Cold& cold(Cold::Kind kind) {
     Cold& c = cold_.emplace_back();
@@ -59,22 +62,45 @@ class BlockWriter {
     return c;
   }
 
-  // r10 == pc? Flags must survive: on a mismatch they are those of the block really meant.
+  // r10 == pc? The first instruction has 5 bytes at least, for whoever replaces it by a jump.
   void checked_entry() {
-    Label good;
-    a_.mov(a_.t1, 0 - b_.key.pc);
-    a_.lea(a_.t1, a_.ptr[a_.t1 + a_.t0]);
-    a_.xchg(a_.rcx, a_.t1);
-    a_.jrcxz(good);
-    a_.mov(a_.rcx, a_.t1);
-    a_.jmp(address(routines_.miss), kNear);
-    a_.L(good);
-    a_.mov(a_.rcx, a_.t1);
+    const bool short_form = b_.key.pc + 128 < 256;
+    if (!short_form && sign_extend(b_.key.pc, 32) == static_cast<i64>(b_.key.pc)) {
+      a_.cmp(a_.t0, static_cast<u32>(b_.key.pc));
+    } else {
+      a_.mov(a_.t1, b_.key.pc);
+      a_.cmp(a_.t0, a_.t1);
+    }
+    a_.jne(address(routines_.miss));
+  }
+
+  // Before anything that destroys the host's flags.
+  void save_flags(const Op& op, const Reg64& free) {
+    if (op.flags_live == 0)
+      flags_ = Flags::Host;  // nobody asks
+    else if (flags_ == Flags::Host)
+      save_flags(free);
+  }
+  void save_flags(const Reg64& free) {
+    a_.save_flags(free);
+    flags_ = Flags::Both;
+  }
+  void lose_host_flags() {
+    if (flags_ == Flags::Both) flags_ = Flags::Saved;
+  }
+  void need_host_flags() {
+    if (flags_ != Flags::Saved) return;
+    if (pointed_)
+      a_.restore_flags_without_register();
+    else
+      a_.restore_flags(a_.t1);
+    flags_ = Flags::Both;
   }
 
   void emit(const Op& op) {
     switch (op.code) {
       case Opcode::Insn:
+        pointed_ = false;
         if (op.poll) poll(op);
         break;
       case Opcode::CheckLoad: check(op, l_.load_table, Cold::SlowLoad); break;
@@ -82,6 +108,7 @@ class BlockWriter {
       case Opcode::Pointer:
         a_.mov(a_.t0, a_.field(l_.pointer));
         a_.mov(a_.r11d, 0);
+        pointed_ = true;
         break;
       case Opcode::Native: native(op); break;
       case Opcode::Lea: lea(op); break;
@@ -107,24 +134,29 @@ class BlockWriter {
       case Opcode::Branch: branch(op); break;
       case Opcode::BranchCx: branch_cx(op); break;
       case Opcode::JumpTarget:
+        if (flags_ == Flags::Host) save_flags(a_.t1);
         a_.mov(a_.r11d, ir::kJumpMask);
         a_.pext(a_.t1, a_.t0, a_.t1);
         a_.gs();
         a_.jmp(a_.ptr[a_.t1 * 8 + l_.jumps]);
         break;
-      case Opcode::Exit: leave(op.imm, exit_info(static_cast<ExitReason>(op.condition))); break;
+      case Opcode::Exit:
+        leave(op.imm, exit_info(static_cast<ExitReason>(op.condition)), flags_ != Flags::Host);
+        break;
       case Opcode::Count: unreachable();
     }
   }
 
   void poll(const Op& op) {
-    const bool live = op.flags_live != 0;
+    const bool live = op.flags_live != 0 && flags_ == Flags::Host;
     Cold& c = cold(live ? Cold::LeaveLive : Cold::Leave);
     c.pc = op.imm;
     c.info = exit_info(ExitReason::Poll);
+    c.flags_saved = flags_ != Flags::Host;
     if (!live) {
       a_.cmp(a_.field32(l_.poll), 0);
       a_.jne(c.here, kNear);
+      lose_host_flags();
       return;
     }
     // Without touching flags: through the count register.
@@ -163,9 +195,8 @@ class BlockWriter {
   }
 
   void check(const Op& op, u32 table, Cold::Kind kind) {
-    const bool live = op.flags_live != 0;
     const ir::Address& x = op.address;
-    if (live) a_.save_flags(l_.saved_flags, a_.t0);
+    save_flags(op, a_.t0);
     effective(x, a_.t0);
     if (x.segment != ir::kNone) {
       a_.mov(a_.t1, a_.field(l_.segment_base + l_.segment_stride * x.segment));
@@ -182,19 +213,25 @@ class BlockWriter {
     Cold& c = cold(kind);
     c.size = op.size;
     c.insn = op.insn;
-    c.flags_saved = live;
+    lose_host_flags();
     a_.ja(c.here, kNear);
     a_.gs();
     a_.mov(a_.t1, a_.ptr[a_.t1 + table + 8]);
     a_.L(c.back);
-    if (live) a_.restore_flags(l_.saved_flags);
+    pointed_ = true;
   }
 
   void native(const Op& op) {
     const ir::Native& n = b_.natives[op.native];
+    const u8 live_after = (&op + 1)->flags_live;
+    if (n.flags && (op.flags_read | (live_after & ~op.flags_written))) need_host_flags();
     const Assembler::Placed placed = a_.native(n);
     if (n.may_trap || n.rm.kind == ir::Operand::Memory)
-      out_.sites.push_back({.offset = placed.offset, .insn = op.insn, .borrowed = placed.borrowed});
+      out_.sites.push_back({.offset = placed.offset,
+                            .insn = op.insn,
+                            .flags_saved = flags_ != Flags::Host,
+                            .borrowed = placed.borrowed});
+    if (n.flags) flags_ = Flags::Host;
   }
 
   void lea(const Op& op) {
@@ -289,13 +326,16 @@ class BlockWriter {
   }
 
   void add_link(u32 field, u64 target) {
-    out_.links.push_back({.field = field, .stub = 0, .pc = target});
+    const bool saved = flags_ == Flags::Saved;
+    out_.links.push_back({.field = field, .stub = 0, .pc = target, .flags_saved = saved});
     Cold& c = cold(Cold::Link);
+    c.flags_saved = saved;
     c.pc = target;
     c.info = out_.links.size() - 1;
   }
 
-  void far_jump(u64 target) {
+  void far_jump(u64 target, bool saved) {
+    if (!saved) a_.save_flags(a_.t1);
     a_.mov(a_.t0, target);
     // jmp gs:[disp32], which Xbyak cannot say
     for (int byte : {0x65, 0xff, 0x24, 0x25}) a_.db(byte);
@@ -303,7 +343,7 @@ class BlockWriter {
   }
 
   void jump(u64 target) {
-    if (!same_page(target)) return far_jump(target);
+    if (!same_page(target)) return far_jump(target, flags_ != Flags::Host);
     align_field(1);
     a_.db(0xe9);
     add_link(static_cast<u32>(a_.getSize()), target);
@@ -311,6 +351,7 @@ class BlockWriter {
   }
 
   void branch(const Op& op) {
+    need_host_flags();
     if (same_page(op.taken)) {
       align_field(2);
       a_.db(0x0f);
@@ -320,6 +361,7 @@ class BlockWriter {
     } else {
       Cold& c = cold(Cold::Far);
       c.pc = op.taken;
+      c.flags_saved = flags_ != Flags::Host;
       jump_if(op.condition, c.here);
     }
     jump(op.imm);
@@ -343,10 +385,10 @@ class BlockWriter {
     jump(op.taken);
   }
 
-  void leave(u64 pc, u64 info) {
+  void leave(u64 pc, u64 info, bool saved) {
     a_.mov(a_.t0, pc);
     a_.mov(a_.t1, info);
-    a_.jmp(address(routines_.exit), kNear);
+    a_.jmp(address(saved ? routines_.exit_saved : routines_.exit), kNear);
   }
 
   void emit(Cold& c) {
@@ -355,13 +397,13 @@ class BlockWriter {
       case Cold::SlowLoad: slow(c, l_.load_table, routines_.slow_load); break;
       case Cold::SlowStore: slow(c, l_.store_table, routines_.slow_store); break;
       case Cold::LeaveLive: a_.mov(a_.rcx, a_.t0); [[fallthrough]];
-      case Cold::Leave: leave(c.pc, c.info); break;
-      case Cold::Far: far_jump(c.pc); break;
+      case Cold::Leave: leave(c.pc, c.info, c.flags_saved); break;
+      case Cold::Far: far_jump(c.pc, c.flags_saved); break;
       case Cold::Link: {
         Link& link = out_.links[c.info];
         link.stub = static_cast<u32>(a_.getSize());
         a_.rewrite(link.field, static_cast<u32>(link.stub - (link.field + 4)), 4);
-        leave(c.pc, exit_info(ExitReason::Next, first_link_ + c.info + 1));
+        leave(c.pc, exit_info(ExitReason::Next, first_link_ + c.info + 1), c.flags_saved);
         break;
       }
     }
@@ -373,7 +415,7 @@ class BlockWriter {
     a_.mov(a_.r11d, c.size);
     a_.call(address(routine));
     out_.sites.push_back(
-        {.offset = static_cast<u32>(a_.getSize()), .insn = c.insn, .flags_saved = c.flags_saved});
+        {.offset = static_cast<u32>(a_.getSize()), .insn = c.insn, .flags_saved = true});
     a_.jmp(c.back, kNear);
   }
 
@@ -384,6 +426,8 @@ class BlockWriter {
   const u32 first_link_;
   Compiled out_;
   std::deque<Cold> cold_;
+  Flags flags_ = Flags::Host;
+  bool pointed_ = false;  // P is in r10 and r11
 };
 
 }  // namespace

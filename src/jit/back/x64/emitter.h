@@ -18,16 +18,18 @@ namespace menura::x64 {
 // Addresses in the writable alias. `enter` is void(vcpu_block, code): code as block.code.
 struct Routines {
   const u8* enter = nullptr;
-  const u8* exit = nullptr;       // r10 = pc, r11 = exit_info
-  const u8* exit_here = nullptr;  // rip and exit_info are set: for signal handlers
-  const u8* miss = nullptr;       // r10 = pc: the jump cache's empty entry
+  const u8* exit = nullptr;        // r10 = pc, r11 = exit_info
+  const u8* exit_saved = nullptr;  // the same with saved flags
+  const u8* exit_here = nullptr;   // rip and exit_info are set: for signal handlers
+  const u8* exit_here_saved = nullptr;
+  const u8* miss = nullptr;  // r10 = pc, flags saved: the jump cache's empty entry
   const u8* slow_load = nullptr;
   const u8* slow_store = nullptr;
   size_t size = 0;
 };
 
 // Called by translated code on a TLB miss: host memory for `size` bytes at `linear`, or null after
-// it has set rip and exit_info (and flags, from saved_flags if the site says so).
+// it has set rip and exit_info.
 using SlowPath = void* (*)(void* vcpu, u64 linear, u32 size, const void* site);
 
 // A place in host code that can leave it in the middle of the block: behind a slow path's call, or
@@ -35,7 +37,7 @@ using SlowPath = void* (*)(void* vcpu, u64 linear, u32 size, const void* site);
 struct Site {
   u32 offset = 0;  // of the return address, or of the instruction
   u16 insn = 0;
-  bool flags_saved = false;  // the guest's flags are in saved_flags
+  bool flags_saved = false;  // the guest's flags are in the vCPU block
   u16 borrowed = 0;          // guest registers whose value is in the vCPU block
 };
 
@@ -44,12 +46,14 @@ struct Link {
   u32 field = 0;  // offset of the 32-bit displacement, aligned to 4 bytes
   u32 stub = 0;   // offset of where it leads unlinked
   u64 pc = 0;
+  bool flags_saved = false;  // it leads to the target's entry_saved
 };
 
 struct Compiled {
-  u32 size = 0;     // 0: no room
-  u32 entry = 0;    // offset of the first instruction
-  u32 checked = 0;  // offset of the entry that verifies r10 == pc
+  u32 size = 0;  // 0: no room
+  // Offsets of the entries: the first instruction; with saved flags; with saved flags and r10, which
+  // it compares with the block's pc.
+  u32 entry = 0, entry_saved = 0, checked = 0;
   std::vector<Site> sites;
   std::vector<Link> links;  // numbered from first_link on
 };
@@ -59,6 +63,9 @@ constexpr u64 exit_info(ir::ExitReason reason, u64 link = 0) {
   return static_cast<u64>(reason) | link << 8;
 }
 
+// The guest's flags are in the host's or saved in the vCPU block (Layout::flags), or in both: a check
+// destroys the host's, so they are saved before it if anyone may want them, and brought back only for
+// an instruction that does. Ways between blocks that go through the jump cache carry saved flags.
 class Emitter {
  public:
   Emitter(const Layout& layout, SlowPath load, SlowPath store);

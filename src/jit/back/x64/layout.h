@@ -19,10 +19,9 @@ struct Layout {
   u32 segment_stride = 0;
   u32 vectors = 0;  // 16 of 32 bytes
   u32 mxcsr = 0;
-  u32 flags = 0;        // u16: AH as LAHF gives it, AL = OF; valid outside of translated code
-  u32 saved_flags = 0;  // u16, the same: across a check
-  u32 poll = 0;         // u32: not 0 asks for attention
-  u32 exit_info = 0;    // u64
+  u32 flags = 0;      // u16: AH as LAHF gives it, AL = OF; see Emitter on when it is valid
+  u32 poll = 0;       // u32: not 0 asks for attention
+  u32 exit_info = 0;  // u64
   u32 host_rsp = 0;
   u32 code = 0;     // u64: where to enter
   u32 pointer = 0;  // u64: see ir Opcode::Pointer

@@ -26,7 +26,7 @@ class RoutineWriter {
     a_.align(16);
     r.miss = a_.getCurr();
     a_.mov(a_.t1, exit_info(ir::ExitReason::Next));
-    r.exit = exit(r.exit_here);
+    exits(r);
     r.slow_load = slow(load);
     r.slow_store = slow(store);
     r.size = a_.getSize();
@@ -52,9 +52,7 @@ class RoutineWriter {
     a_.mov(a_.rsp, a_.rdi);
     a_.ldmxcsr(a_.field32(a_.layout().mxcsr));
     load_vectors();
-    a_.movzx(a_.eax, a_.field16(a_.layout().flags));
-    a_.add(a_.al, 0x7f);
-    a_.sahf();
+    a_.unpack_flags();  // for a thunk; all else takes them from there
     for (unsigned g = 0; g < 16; ++g)
       if (is_pinned(g)) a_.mov(a_.host(g), a_.home(g));
     a_.mov(a_.t0, a_.field(a_.layout().rip));  // for entries that verify it
@@ -62,15 +60,21 @@ class RoutineWriter {
     return at;
   }
 
-  const u8* exit(const u8*& here) {
-    const u8* at = a_.getCurr();
+  // The miss falls into the first.
+  void exits(Routines& r) {
+    Xbyak::Label here_saved;
+    r.exit_saved = a_.getCurr();
     a_.mov(a_.field(a_.layout().rip), a_.t0);
     a_.mov(a_.field(a_.layout().exit_info), a_.t1);
-    here = a_.getCurr();
+    a_.jmp(here_saved, Xbyak::CodeGenerator::T_NEAR);
+    r.exit = a_.getCurr();
+    a_.mov(a_.field(a_.layout().rip), a_.t0);
+    a_.mov(a_.field(a_.layout().exit_info), a_.t1);
+    r.exit_here = a_.getCurr();
+    a_.save_flags(a_.t0);
+    r.exit_here_saved = a_.getCurr();
+    a_.L(here_saved);
     a_.mov(a_.home(0), a_.rax);
-    a_.lahf();
-    a_.seto(a_.al);
-    a_.mov(a_.field16(a_.layout().flags), a_.ax);
     a_.L(leave_);
     for (unsigned g = 1; g < 16; ++g)
       if (is_pinned(g)) a_.mov(a_.home(g), a_.host(g));
@@ -80,7 +84,6 @@ class RoutineWriter {
     a_.mov(a_.rsp, a_.field(a_.layout().host_rsp));
     for (size_t i = kCalleeSaved.size(); i-- > 0;) a_.pop(Xbyak::Reg64(kCalleeSaved[i]));
     a_.ret();
-    return at;
   }
 
   // Called from a check's cold part with r10 = address, r11 = size. Comes back with r10 = host

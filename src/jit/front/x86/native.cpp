@@ -71,6 +71,7 @@ ir::Native from_short_inc(const Insn& insn) {
   ir::Native n{.opcode = 0xff, .operand16 = insn.operand_size == 2, .modrm = true};
   n.reg = {.kind = ir::Operand::Fixed, .number = static_cast<u8>(insn.opcode < 0x48 ? 0 : 1)};
   n.rm = general(operand(insn, 0));
+  n.flags = true;
   use(n, n.rm);
   return n;
 }
@@ -114,6 +115,7 @@ ir::Native native_template(const Insn& insn) {
     use(n, encoded);
   }
   n.general_used |= row.implicit.read | row.implicit.written;
+  n.flags = ((row.flags.read | row.flags.written | row.flags.undefined) & flag::kStatus) != 0;
   n.may_trap = unit(row) != Unit::Integer || insn.mnemonic == Mnemonic::Div ||
                insn.mnemonic == Mnemonic::Idiv;
   return n;
