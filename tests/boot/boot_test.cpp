@@ -98,6 +98,14 @@ class BootTest : public testing::TestWithParam<Way> {
     EXPECT_NE(outcome.firmware_log.find("SeaBIOS (version"), std::string::npos);
     EXPECT_NE(outcome.firmware_log.find("Found 1 cpu(s)"), std::string::npos);
   }
+  MachineConfig kernel(const char* name, const std::string& initrd) {
+    std::ofstream(folder / "initrd") << initrd;
+    MachineConfig c = config();
+    c.firmware.kernel = format("{}/{}", MENURA_BOOT_FOLDER, name);
+    c.firmware.initrd = folder / "initrd";
+    c.firmware.append = "(the command line) ";
+    return c;
+  }
   static constexpr i64 kSeconds = 120;
   Folder folder;
 };
@@ -125,20 +133,48 @@ TEST_P(BootTest, SeaBiosBootsACd) {
   expect_proof(run(std::move(c), folder, kSeconds), false);
 }
 
-// The boot protocol's promises, checked by a kernel of our own (kernel.S).
+// The boot protocols' promises, checked by kernels of our own: the 64-bit entry of a bzImage, with
+// firmware as without it, PVH and multiboot.
 TEST_P(BootTest, AKernelStartsWithoutFirmware) {
-  std::ofstream(folder / "initrd") << "(the initrd) ";
-  MachineConfig c = config();
-  c.firmware.kernel = MENURA_BOOT_FOLDER "/kernel.bin";
-  c.firmware.initrd = folder / "initrd";
-  c.firmware.append = "(the command line) ";
-  const Outcome outcome = run(std::move(c), folder, kSeconds);
+  const Outcome outcome = run(kernel("kernel.bin", "(the initrd) "), folder, kSeconds);
   EXPECT_EQ(outcome.status, 0);
   EXPECT_EQ(outcome.serial, "(the command line) (the initrd) RSD PTR ");
+  EXPECT_EQ(outcome.firmware_log, "");
 }
 
-// Debian's kernel with a root of one program: a static busybox that works a little and powers off.
+class OldKernelTest : public BootTest {};
+
+// Its setup code calls the BIOS, so the firmware starts it, by our option ROM. The BIOS's own
+// console writes to the same line.
+TEST_P(OldKernelTest, StartsThroughTheFirmware) {
+  const Outcome outcome =
+      run(kernel("setup.bin", std::string("(the initrd)\0", 13)), folder, kSeconds);
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_NE(outcome.serial.find("(the command line) |(the initrd)|"), std::string::npos)
+      << outcome.serial;
+  EXPECT_NE(outcome.firmware_log.find("SeaBIOS (version"), std::string::npos);
+}
+
+TEST_P(BootTest, PvhAndMultibootKernelsStart) {
+  const std::string one = folder / "one", two = folder / "two";
+  std::ofstream(one) << "module one" << '\0';
+  std::ofstream(two) << "module two" << '\0';
+  for (const std::string name : {"pvh.bin", "multiboot.bin"}) {
+    MachineConfig c = kernel(name.c_str(), "");
+    c.firmware.initrd = one + " its text," + two;
+    const Outcome outcome = run(std::move(c), folder, kSeconds);
+    const bool multiboot = name == "multiboot.bin";
+    const std::string begin = multiboot ? MENURA_BOOT_FOLDER "/multiboot.bin " : "";
+    EXPECT_EQ(outcome.status, 0) << name;
+    EXPECT_EQ(outcome.serial, begin + "(the command line) |module one|" + one +
+                                  " its text|module two|" + two +
+                                  (multiboot ? "|menura|" : "|RSD PTR |"));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Jit, BootTest, testing::Values(Way{"jit", ""}),
+                         [](const auto&) { return std::string("user_chips"); });
+INSTANTIATE_TEST_SUITE_P(Jit, OldKernelTest, testing::Values(Way{"jit", ""}),
                          [](const auto&) { return std::string("user_chips"); });
 INSTANTIATE_TEST_SUITE_P(Kvm, BootTest,
                          testing::Values(Way{"kvm", "on"}, Way{"kvm", "split"}, Way{"kvm", "off"}),

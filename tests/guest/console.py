@@ -12,6 +12,9 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 
+CONTROL = re.compile(r"\r|\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0A-B]")  # what is for terminals only
+
+
 def skip(why):
     print(f"SKIPPED: {why}")
     sys.exit(77)
@@ -47,7 +50,7 @@ class Guest:
 
     def collect(self):
         while chunk := self.process.stdout.read1(65536):
-            text = chunk.decode(errors="replace").replace("\r", "")
+            text = CONTROL.sub("", chunk.decode(errors="replace"))
             self.seen += text
             if self.log:
                 self.log.write(text)

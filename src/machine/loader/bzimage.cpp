@@ -93,6 +93,8 @@ Result<LinuxImage> parse_bzimage(ConstBytes file, const std::string& name) {
   image.command_line_limit = kOldCommandLineLimit;
   image.version = version_of(file);
   read_new_fields(image, file);
+  if (image.preferred_address + image.init_size < image.preferred_address)
+    return fail(Errc::Corrupt, "Kernel '{}' wants to lie at {:#x}", name, image.preferred_address);
   return image;
 }
 
