@@ -131,6 +131,26 @@ Result<Value> parse_keyval(std::string_view text, std::string_view implied_key) 
 
 namespace {
 
+Result<void> expand_into(Value& root, std::string_view prefix, Value value) {
+  Value::Object* members = value.as<Value::Object>();
+  if (!members || (members->empty() && !prefix.empty()))
+    return set_dotted(root, prefix, std::move(value));
+  for (auto& [key, member] : *members)
+    TRY(expand_into(root, prefix.empty() ? key : format("{}.{}", prefix, key), std::move(member)));
+  return {};
+}
+
+}  // namespace
+
+Result<Value> expand_dots(Value object) {
+  Value root = Value::object();
+  TRY(expand_into(root, "", std::move(object)));
+  for (auto& [key, member] : *root.as<Value::Object>()) make_lists(member);
+  return root;
+}
+
+namespace {
+
 // The length of the well-formed UTF-8 character at the front, 0 when there is none (Unicode 15.0
 // table 3-7: no overlong forms, no surrogates, nothing above 10FFFFh).
 size_t utf8_length(std::string_view text) {

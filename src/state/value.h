@@ -67,6 +67,10 @@ class Value {
 // f=on, "nof" means f=off. Dotted keys nest; keys 0, 1, ... make lists. Later keys replace earlier.
 Result<Value> parse_keyval(std::string_view text, std::string_view implied_key = {});
 
+// An object whose keys may be dotted, at any depth, as the object they spell: {"a.b": 1} becomes
+// {"a": {"b": 1}}; keys 0, 1, ... make lists.
+Result<Value> expand_dots(Value object);
+
 // JSON text, compact; and back (numbers without fraction become i64, or u64 when large).
 std::string to_json(const Value& value);
 Result<Value> parse_json(std::string_view text);

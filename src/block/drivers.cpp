@@ -1,0 +1,27 @@
+#include "block/drivers.h"
+
+#include "block/file/file_image.h"
+#include "block/file/memory_image.h"
+#include "block/file/null_image.h"
+#include "block/raw/raw_image.h"
+
+namespace menura {
+
+namespace {
+
+const Driver* const kDrivers[] = {
+    // Protocols
+    &kFileDriver,
+    &kHostDeviceDriver,
+    &kMemoryDriver,
+    &kNullAioDriver,
+    &kNullCoDriver,
+    // Formats
+    &kRawDriver,
+};
+
+}  // namespace
+
+std::span<const Driver* const> all_drivers() { return kDrivers; }
+
+}  // namespace menura
