@@ -3,6 +3,7 @@
 #include "block/file/file_image.h"
 #include "block/file/memory_image.h"
 #include "block/file/null_image.h"
+#include "block/qcow2/qcow2_image.h"
 #include "block/raw/raw_image.h"
 
 namespace menura {
@@ -17,6 +18,7 @@ const Driver* const kDrivers[] = {
     &kNullAioDriver,
     &kNullCoDriver,
     // Formats
+    &kQcow2Driver,
     &kRawDriver,
 };
 
