@@ -58,12 +58,11 @@ void RamBlock::track_dirty(DirtyClient client, bool on) {
   tracked_.fetch_or(mask, std::memory_order_acq_rel);
 }
 
-void RamBlock::mark_tracked(u64 offset, u64 length) {
+void RamBlock::mark_tracked(u64 offset, u64 length, u8 tracked) {
   check(offset, length);
   if (length == 0) return;
   const u64 first = offset / kPageSize;
   const u64 last = (offset + length - 1) / kPageSize;
-  const u8 tracked = tracked_.load(std::memory_order_acquire);
   for (unsigned client = 0; client < kDirtyClients; client++) {
     if (!((tracked >> client) & 1)) continue;
     for (u64 page = first; page <= last;) {
@@ -75,6 +74,7 @@ void RamBlock::mark_tracked(u64 offset, u64 length) {
       dirty_[client][word].fetch_or(mask, std::memory_order_seq_cst);
       page = end + 1;
     }
+    any_dirty_[client].store(true, std::memory_order_release);
   }
 }
 

@@ -81,12 +81,24 @@ class RamBlock {
     return (tracked_.load(std::memory_order_acquire) >> static_cast<unsigned>(client)) & 1;
   }
   void mark_dirty(u64 offset, u64 length) {
-    if (tracked_.load(std::memory_order_acquire) != 0) [[unlikely]]
-      mark_tracked(offset, length);
+    const u8 tracked = tracked_.load(std::memory_order_acquire);
+    if (tracked != 0) [[unlikely]]
+      mark_tracked(offset, length, tracked);
+  }
+  // The same for a vCPU that looks after code by itself: its writes are not told to that client.
+  void mark_written(u64 offset, u64 length) {
+    const u8 tracked = tracked_.load(std::memory_order_acquire) & ~kCodeBit;
+    if (tracked != 0) [[unlikely]]
+      mark_tracked(offset, length, tracked);
   }
   // Returns the pages written since the last call in [offset, offset+length), one bit a page from
   // offset's page on, and clears them.
   std::vector<u64> take_dirty(DirtyClient client, u64 offset, u64 length);
+  // Whether anything was marked for the client since the last call; before taking it all.
+  bool take_any_dirty(DirtyClient client) {
+    std::atomic<bool>& any = any_dirty_[static_cast<size_t>(client)];
+    return any.load(std::memory_order_relaxed) && any.exchange(false);
+  }
   bool is_dirty(DirtyClient client, u64 offset) const;
 
  private:
@@ -94,7 +106,8 @@ class RamBlock {
   void check(u64 offset, u64 length) const {
     ensure(offset <= size_ && length <= size_ - offset, "access inside the RAM block");
   }
-  void mark_tracked(u64 offset, u64 length);
+  static constexpr u8 kCodeBit = 1u << static_cast<unsigned>(DirtyClient::Code);
+  void mark_tracked(u64 offset, u64 length, u8 clients);
 
   RamConfig config_;
   UniqueFd fd_;
@@ -102,6 +115,7 @@ class RamBlock {
   u64 size_;
   // Made when first tracked, and kept: other threads may still be marking after the end of it.
   std::array<std::unique_ptr<std::atomic<u64>[]>, kDirtyClients> dirty_;
+  std::array<std::atomic<bool>, kDirtyClients> any_dirty_{};
   std::atomic<u8> tracked_{0};  // a bit per client; set after its bitmap stands
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Debian's kernel under the JIT, to a busybox userland that proves itself on the serial line and powers off.
 
-usage: linux.py PROGRAM [SECONDS]; exit status 77 when the guest's files cannot be had."""
+usage: linux.py PROGRAM [SECONDS [CPUS...]]; exit status 77 when the guest's files cannot be had."""
 
 import os
 import subprocess
@@ -64,7 +64,8 @@ def main():
     except (subprocess.CalledProcessError, OSError) as error:
         print(f"SKIPPED: no guest kernel: {error}")
         sys.exit(77)
-    run(program, seconds, 1)
+    for cpus in [int(c) for c in sys.argv[3:]] or [1, 2]:
+        run(program, seconds, cpus)
 
 
 if __name__ == "__main__":

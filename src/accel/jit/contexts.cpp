@@ -1,5 +1,7 @@
 #include "accel/jit/contexts.h"
 
+#include <memory>
+
 namespace menura::engine {
 
 void ContextSet::clear(const void* miss) {
@@ -12,6 +14,7 @@ void ContextSet::clear(const void* miss) {
   code_pages_.fill({});
   executed_.fill(0);
   large_.fill(0);
+  for (std::atomic<u64>& word : stored_) word.store(0, std::memory_order_relaxed);
 }
 
 // The 2 MiB around an address: half of each table. (A 1 GiB page that changes its mapping without
@@ -43,28 +46,49 @@ void ContextSet::clear_jumps(const void* miss) {
   for (Slot& slot : slots_) slot.context.clear_jumps(miss);
 }
 
+// The page last: an entry half written belongs to no address.
+void ContextSet::enter(ir::TlbEntry& entry, u64 page, u64 host) {
+  remove(entry);
+  std::atomic_ref(entry.host).store(host, std::memory_order_release);
+  std::atomic_ref(entry.page).store(page, std::memory_order_release);
+}
+
+void ContextSet::remove(ir::TlbEntry& entry) {
+  constexpr u64 kEmpty = u64{ir::kEmptyByte} * 0x0101'0101'0101'0101;
+  std::atomic_ref(entry.page).store(kEmpty, std::memory_order_release);
+}
+
+// The vCPU may be filling its tables or using them. It looks for code in a page again after it has
+// entered it, so either that look or this one finds the other. To take out too much does no harm.
 void ContextSet::protect(const void* host_page) {
-  for (Slot& slot : slots_) {
-    if (!slot.used) continue;
+  const u32 hash = bloom(reinterpret_cast<u64>(host_page));
+  if (!(stored_[hash >> 6].load(std::memory_order_seq_cst) >> (hash & 63) & 1)) return;
+  for (Slot& slot : slots_)
     for (ir::TlbEntry& entry : slot.context.store)
-      if (entry.host == reinterpret_cast<u64>(host_page))
-        std::memset(static_cast<void*>(&entry), ir::kEmptyByte, sizeof entry);
-  }
+      if (std::atomic_ref(entry.host).load(std::memory_order_relaxed) ==
+          reinterpret_cast<u64>(host_page))
+        remove(entry);
+}
+
+ContextPool::~ContextPool() {
+  for (std::atomic<ContextSet*>& set : sets_) delete set.load();
 }
 
 void ContextPool::select(u16 pcid) {
   ContextSet* oldest = nullptr;
-  for (std::unique_ptr<ContextSet>& set : sets_) {
+  for (std::atomic<ContextSet*>& place : sets_) {
+    ContextSet* set = place.load(std::memory_order_relaxed);
     if (!set) {
-      set = std::make_unique<ContextSet>();
-      set->clear(miss_);
+      auto made = std::make_unique<ContextSet>();
+      made->clear(miss_);
+      set = made.release();
+      place.store(set, std::memory_order_release);
     }
     if (set->valid && set->pcid == pcid) {
-      oldest = set.get();
+      oldest = set;
       break;
     }
-    if (!oldest || !set->valid || (oldest->valid && set->last_use < oldest->last_use))
-      oldest = set.get();
+    if (!oldest || !set->valid || (oldest->valid && set->last_use < oldest->last_use)) oldest = set;
     if (!set->valid) break;
   }
   if (!oldest->valid || oldest->pcid != pcid) {
@@ -77,9 +101,9 @@ void ContextPool::select(u16 pcid) {
 }
 
 void ContextPool::clear_all() {
-  for (std::unique_ptr<ContextSet>& set : sets_) {
+  for (ContextSet* set : sets_) {
     if (!set) continue;
-    if (set.get() == current_)
+    if (set == current_)
       set->clear(miss_);
     else
       set->valid = false;
@@ -87,23 +111,23 @@ void ContextPool::clear_all() {
 }
 
 void ContextPool::clear_pcid(u16 pcid) {
-  for (std::unique_ptr<ContextSet>& set : sets_)
+  for (ContextSet* set : sets_)
     if (set && set->valid && set->pcid == pcid) set->clear(miss_);
 }
 
 void ContextPool::clear_page(u64 linear) {
-  for (std::unique_ptr<ContextSet>& set : sets_)
+  for (ContextSet* set : sets_)
     if (set && set->valid) set->clear_page(linear, miss_);
 }
 
 void ContextPool::clear_jumps() {
-  for (std::unique_ptr<ContextSet>& set : sets_)
+  for (ContextSet* set : sets_)
     if (set) set->clear_jumps(miss_);
 }
 
 void ContextPool::protect(const void* host_page) {
-  for (std::unique_ptr<ContextSet>& set : sets_)
-    if (set && set->valid) set->protect(host_page);
+  for (ContextSet* set : sets_)
+    if (set) set->protect(host_page);
 }
 
 }  // namespace menura::engine

@@ -1,12 +1,13 @@
 // ContextSet: the translation contexts (software TLB and jump cache per kind of privilege) of one
 // address space, and ContextPool: those of the PCIDs a vCPU used lately.
 //
-// Owner: SoftMmu. Threads: the vCPU's. Design: docs/decisions/004-jit-host-code.md.
+// Owner: SoftMmu. Threads: the vCPU's, except protect(), which others call while it runs.
+// Design: docs/decisions/004-jit-host-code.md, 008-shared-code-cache.md.
 // Example: `ir::Context& c = pool.of(Ring::Kernel, mode);`
 #pragma once
 
 #include <array>
-#include <memory>
+#include <atomic>
 
 #include "jit/ir/tables.h"
 
@@ -51,7 +52,15 @@ class ContextSet {
   }
   void clear_page(u64 linear, const void* miss);
   void clear_jumps(const void* miss);
-  // Takes the host page out of the store tables: its writes must be seen.
+  // Before a host page is entered into a store table; entered so that others may take it out.
+  void note_stored(u64 host) {
+    std::atomic<u64>& word = stored_[bloom(host) >> 6];
+    word.store(word.load(std::memory_order_relaxed) | u64{1} << (bloom(host) & 63),
+               std::memory_order_relaxed);
+  }
+  static void enter(ir::TlbEntry& entry, u64 page, u64 host);
+  static void remove(ir::TlbEntry& entry);
+  // Takes the host page out of the store tables: its writes must be seen. Any thread.
   void protect(const void* host_page);
 
   u16 pcid = 0;
@@ -71,13 +80,17 @@ class ContextSet {
   };
   std::array<Slot, kRings> slots_;
   std::array<CodePage, 128> code_pages_;
-  std::array<u64, 64> executed_{};  // a bit per hash of a page
-  std::array<u64, 64> large_{};     // a bit per hash of a 2 MiB region
+  std::array<u64, 64> executed_{};             // a bit per hash of a page
+  std::array<u64, 64> large_{};                // a bit per hash of a 2 MiB region
+  std::array<std::atomic<u64>, 64> stored_{};  // a bit per hash of a host page
 };
 
 class ContextPool {
  public:
   explicit ContextPool(const void* miss) : miss_(miss) {}
+  ~ContextPool();
+  ContextPool(const ContextPool&) = delete;
+  ContextPool& operator=(const ContextPool&) = delete;
   ContextSet& current() { return *current_; }
   ir::Context& of(Ring ring, u64 code) { return current_->of(ring, code, miss_); }
   // Switches to the contexts of a PCID, fresh ones if it was forgotten meanwhile.
@@ -86,12 +99,12 @@ class ContextPool {
   void clear_pcid(u16 pcid);
   void clear_page(u64 linear);  // in all
   void clear_jumps();
-  void protect(const void* host_page);
+  void protect(const void* host_page);  // any thread
 
  private:
   static constexpr size_t kSets = 8;
   const void* miss_;
-  std::array<std::unique_ptr<ContextSet>, kSets> sets_;  // made when first needed
+  std::array<std::atomic<ContextSet*>, kSets> sets_{};  // made when first needed
   ContextSet* current_ = nullptr;
   u64 uses_ = 0;
 };

@@ -40,7 +40,6 @@ const std::vector<Gated>& gated() {
 int run(TestMachine& m, std::vector<u8> code) {
   code.push_back(0xf4);
   m.load(0, code);
-  m.cpu().note_code_written(reinterpret_cast<const void*>(m.code()), code.size());
   x86::State s = flat_state(m.code());
   s.cr4 |= x86::kCr4Fsgsbase | x86::kCr4Smap;
   s.gpr[x86::Rdi] = m.data();

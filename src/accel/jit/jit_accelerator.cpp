@@ -112,16 +112,19 @@ Result<std::unique_ptr<JitAccelerator>> JitAccelerator::create(const Accelerator
                                                                const engine::JitOptions& options) {
   if (const std::string_view missing = x64::missing_host_feature(); !missing.empty())
     return fail(Errc::Unsupported, "The JIT needs a host CPU with {}", missing);
-  if (context.max_cpus > 1)
-    return fail(Errc::Unsupported, "The JIT runs one vCPU only, {} are asked for",
-                context.max_cpus);
+  std::unique_ptr<engine::Translations> code = TRY(engine::Translations::create(
+      options, engine::slow_load, engine::slow_store, context.max_cpus));
   return std::unique_ptr<JitAccelerator>(
-      new JitAccelerator(context, options, engine::measure_tsc_khz()));
+      new JitAccelerator(context, options, engine::measure_tsc_khz(), std::move(code)));
 }
 
 JitAccelerator::JitAccelerator(const AcceleratorContext& context, const engine::JitOptions& options,
-                               u64 tsc_khz)
-    : options_(options), offer_(engine::offered_cpuid()), tsc_khz_(tsc_khz), context_(context) {
+                               u64 tsc_khz, std::unique_ptr<engine::Translations> code)
+    : options_(options),
+      offer_(engine::offered_cpuid()),
+      tsc_khz_(tsc_khz),
+      context_(context),
+      shared_{std::move(code), engine::GuestTsc(__rdtsc(), tsc_khz)} {
   context_.memory.add_listener(*this);
 }
 
@@ -130,7 +133,8 @@ JitAccelerator::~JitAccelerator() { context_.memory.remove_listener(*this); }
 Result<std::unique_ptr<Vcpu>> JitAccelerator::create_vcpu(const VcpuConfig& config) {
   VcpuConfig filled = config;
   if (filled.cpuid.empty()) filled.cpuid = offer_;
-  std::unique_ptr<engine::JitVcpu> vcpu = TRY(engine::JitVcpu::create(context_, options_, filled));
+  std::unique_ptr<engine::JitVcpu> vcpu =
+      TRY(engine::JitVcpu::create(context_, shared_, options_, filled));
   const std::lock_guard guard(mutex_);
   vcpus_.push_back(vcpu.get());
   vcpu->on_destroy([this, gone = vcpu.get()] {
@@ -140,14 +144,26 @@ Result<std::unique_ptr<Vcpu>> JitAccelerator::create_vcpu(const VcpuConfig& conf
   return std::unique_ptr<Vcpu>(std::move(vcpu));
 }
 
-std::vector<engine::JitReport> JitAccelerator::reports() const {
+engine::JitReport JitAccelerator::report() const {
+  engine::JitReport report{.code = shared_.code->statistics()};
   const std::lock_guard guard(mutex_);
-  std::vector<engine::JitReport> reports;
-  for (const engine::JitVcpu* vcpu : vcpus_) reports.push_back(vcpu->report());
-  return reports;
+  for (const engine::JitVcpu* vcpu : vcpus_) report.vcpus.push_back(vcpu->statistics());
+  return report;
 }
 
-void JitAccelerator::changed(const FlatView&, const FlatView&) {
+// Blocks are known by the host addresses of their code, which RAM that goes away sets free.
+void JitAccelerator::forget_removed(const FlatView& before, const FlatView& after) {
+  const auto has = [&](const RamBlock* ram) {
+    return std::ranges::any_of(after.ranges(),
+                               [&](const FlatRange& r) { return r.ram.get() == ram; });
+  };
+  for (const FlatRange& range : before.ranges())
+    if (range.ram && !has(range.ram.get()))
+      shared_.code->written(range.ram->host(), range.ram->size());
+}
+
+void JitAccelerator::changed(const FlatView& before, const FlatView& after) {
+  forget_removed(before, after);
   const std::lock_guard guard(mutex_);
   for (engine::JitVcpu* vcpu : vcpus_) vcpu->memory_changed();
 }

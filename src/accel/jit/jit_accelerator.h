@@ -23,12 +23,17 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
   std::vector<CpuidEntry> supported_cpuid() const override { return offer_; }
   u64 tsc_khz() const override { return tsc_khz_; }
   // While the vCPUs rest.
-  std::vector<engine::JitReport> reports() const;
+  engine::JitReport report() const;
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) override;
 
+  // For tests.
+  engine::Translations& translations() { return *shared_.code; }
+
  private:
-  JitAccelerator(const AcceleratorContext& context, const engine::JitOptions& options, u64 tsc_khz);
+  JitAccelerator(const AcceleratorContext& context, const engine::JitOptions& options, u64 tsc_khz,
+                 std::unique_ptr<engine::Translations> code);
   void changed(const FlatView& before, const FlatView& after) override;
+  void forget_removed(const FlatView& before, const FlatView& after);
 
   // Configuration
   const engine::JitOptions options_;
@@ -37,6 +42,7 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
 
   // Wiring
   AcceleratorContext context_;
+  engine::JitShared shared_;
   mutable std::mutex mutex_;
   std::vector<engine::JitVcpu*> vcpus_;  // guarded by mutex_
 };

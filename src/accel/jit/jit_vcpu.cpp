@@ -15,15 +15,6 @@ thread_local JitVcpu* running_vcpu = nullptr;
 namespace {
 
 constexpr u32 kDefaultMxcsr = 0x1f80;
-constexpr size_t kRoutineRoom = 8192;
-
-void* slow_load(void* vcpu, u64 linear, u32 size, const void* site) {
-  return static_cast<VcpuBlock*>(vcpu)->owner->slow_path(linear, size, x86::PageAccess::Read, site);
-}
-void* slow_store(void* vcpu, u64 linear, u32 size, const void* site) {
-  return static_cast<VcpuBlock*>(vcpu)->owner->slow_path(linear, size, x86::PageAccess::Write,
-                                                         site);
-}
 
 u32 signature_of(const VcpuConfig& config) {
   for (const CpuidEntry& entry : config.cpuid)
@@ -45,42 +36,50 @@ static_assert(sizeof(FxArea) == 512);
 
 }  // namespace
 
-Result<std::unique_ptr<JitVcpu>> JitVcpu::create(const AcceleratorContext& machine,
-                                                 const JitOptions& options,
-                                                 const VcpuConfig& config) {
-  VcpuBlockPtr block = TRY(map_vcpu_block());
-  std::unique_ptr<CodeCache> cache = TRY(CodeCache::create(options.code_size));
-  install_signal_handlers();
-  return std::unique_ptr<JitVcpu>(
-      new JitVcpu(machine, options, config, std::move(block), std::move(cache)));
+void* slow_load(void* vcpu, u64 linear, u32 size, const void* site) {
+  return static_cast<VcpuBlock*>(vcpu)->owner->slow_path(linear, size, x86::PageAccess::Read, site);
+}
+void* slow_store(void* vcpu, u64 linear, u32 size, const void* site) {
+  return static_cast<VcpuBlock*>(vcpu)->owner->slow_path(linear, size, x86::PageAccess::Write,
+                                                         site);
 }
 
-JitVcpu::JitVcpu(const AcceleratorContext& machine, const JitOptions& options,
-                 const VcpuConfig& config, VcpuBlockPtr block, std::unique_ptr<CodeCache> cache)
+Result<std::unique_ptr<JitVcpu>> JitVcpu::create(const AcceleratorContext& machine,
+                                                 JitShared& shared, const JitOptions& options,
+                                                 const VcpuConfig& config) {
+  VcpuBlockPtr block = TRY(map_vcpu_block());
+  install_signal_handlers();
+  return std::unique_ptr<JitVcpu>(new JitVcpu(machine, shared, options, config, std::move(block)));
+}
+
+JitVcpu::JitVcpu(const AcceleratorContext& machine, JitShared& shared, const JitOptions& options,
+                 const VcpuConfig& config, VcpuBlockPtr block)
     : options_(options),
       config_(config),
       signature_(signature_of(config)),
       bootstrap_(config.index == 0),
       machine_(machine),
+      code_(*shared.code),
+      tsc_(shared.tsc),
       block_(std::move(block)),
-      cache_(std::move(cache)),
-      emitter_(vcpu_layout(), slow_load, slow_store),
-      routines_(emitter_.routines(cache_->cursor(), kRoutineRoom)),
-      mmu_(block_->state, machine, config, *this, cache_->executable(routines_.miss)),
+      mmu_(block_->state, machine, config, code_, *this),
+      author_(mmu_.contexts(), [this] { request(attention::kSafepoint); }),
       s_(block_->state) {
-  ensure(routines_.size <= kRoutineRoom, "the JIT's routines fit their room");
-  cache_->commit(kRoutineRoom);
   block_->owner = this;
-  tsc_offset_ = -__rdtsc();
-  features_ = jit::x86::features_of([this](u32 leaf, u32 subleaf) {
+  const std::span<u8> thunks = code_.thunk_room(config.index);
+  thunk_room_ = {thunks.data(), thunks.data() + thunks.size()};
+  tsc_offset_ = tsc_.at_power_on();
+  author_.features = jit::x86::features_of([this](u32 leaf, u32 subleaf) {
     const x86::CpuidLeaf l = mmu_.cpuid(leaf, subleaf);
     return jit::x86::CpuidRegisters{l.eax, l.ebx, l.ecx, l.edx};
   });
   s_.reset(x86::State::ResetCause::PowerOn, signature_, bootstrap_);
   mode_changed();
+  code_.join(author_);
 }
 
 JitVcpu::~JitVcpu() {
+  code_.leave(author_);
   if (destroyed_) destroyed_();
 }
 
@@ -91,7 +90,7 @@ void JitVcpu::get(x86::State& state) {
 
 void JitVcpu::set(const x86::State& state) {
   s_ = state;
-  set_guest_tsc(state.tsc);
+  tsc_offset_ = tsc_.offset_for(state.tsc, __rdtsc());
   mmu_.flush_tlb(x86::TlbScope::All, 0);
   mode_changed();
 }
@@ -114,6 +113,7 @@ void JitVcpu::sipi(u8 vector) {
 // The guest's x87 state lives in the host's registers while run() lasts: no C++ here uses them.
 void JitVcpu::enter_host() {
   running_vcpu = this;
+  mmu_.begin_run();
   load_x87();
 }
 
@@ -126,7 +126,9 @@ void JitVcpu::leave_host() {
 Exit JitVcpu::run() {
   enter_host();
   std::optional<Exit> exit;
+  code_.safepoints().begin(author_.member);
   while (!(exit = turn())) {}
+  code_.safepoints().end(author_.member);
   leave_host();
   return *exit;
 }
@@ -195,8 +197,18 @@ std::optional<Exit> JitVcpu::interrupts() {
   return std::nullopt;
 }
 
+// Between two instructions, holding no block.
+void JitVcpu::safepoint() {
+  code_.safepoints().pass(author_.member);
+  const u64 generation = code_.generation();
+  if (generation == generation_) return;
+  generation_ = generation;
+  mmu_.clear_jumps();
+}
+
 // From one look at the world to the next: a chain of blocks, or one instruction.
 std::optional<Exit> JitVcpu::turn() {
+  safepoint();
   if (block_->poll.load(std::memory_order_relaxed))
     if (auto exit = attend()) return exit;
   if (auto exit = interrupts()) return exit;
@@ -205,8 +217,9 @@ std::optional<Exit> JitVcpu::turn() {
   if (one_by_one) return step();
   // The jump cache knows the block, or its empty entry leads back here.
   const u8* code = static_cast<const u8*>(mmu_.context().jumps[ir::jump_index(s_.rip)]);
-  if (code_logged(LogItem::NoChain)) code = cache_->executable(routines_.miss);
+  if (code_logged(LogItem::NoChain)) code = code_.cache().executable(code_.routines().miss);
   for (;;) {
+    const u64 entered = generation_;
     enter(code);
     const u64 info = block_->exit_info;
     switch (static_cast<ir::ExitReason>(info & 0xff)) {
@@ -216,27 +229,28 @@ std::optional<Exit> JitVcpu::turn() {
       case ir::ExitReason::Next: break;
     }
     if (block_->poll.load(std::memory_order_relaxed)) return std::nullopt;
-    const u64 flushes = statistics_.flushes;
+    safepoint();
     TranslatedBlock* block = block_at(s_.rip);
     if (!block) return step();
-    code = cache_->executable(block->checked);
+    code = code_.cache().executable(block->checked);
     log_entry(s_);
     const u64 link = info >> 8;
     if (code_logged(LogItem::NoChain)) continue;
     if (link == 0)
       mmu_.context().jumps[ir::jump_index(s_.rip)] = code;
-    else if (statistics_.flushes == flushes)
-      table_.connect(static_cast<u32>(link - 1), block);
+    else
+      code_.connect(link, block, entered);
   }
 }
 
 // At an entry that verifies rip, or a thunk's.
 void JitVcpu::enter(const u8* code) {
+  statistics_.entries++;
   block_->flags = pack_flags(s_.rflags);
   mmu_.activate();
   using Enter = void (*)(VcpuBlock*, const u8*);
-  reinterpret_cast<Enter>(reinterpret_cast<u64>(cache_->executable(routines_.enter)))(block_.get(),
-                                                                                      code);
+  reinterpret_cast<Enter>(reinterpret_cast<u64>(code_.cache().executable(code_.routines().enter)))(
+      block_.get(), code);
   _mm_setcsr(kDefaultMxcsr);
   s_.rflags = unpack_flags(s_.rflags, block_->flags);
 }
@@ -249,71 +263,9 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
   ir::Key key = mode_key_;
   key.pc = pc;
   key.physical = reinterpret_cast<u64>(code->data());
-  if (TranslatedBlock* block = table_.find(key)) return block;
   statistics_.misses++;
-  return translate(key, *code);
-}
-
-TranslatedBlock* JitVcpu::translate(const ir::Key& key, std::span<const u8> code) {
-  // From now on writes to this page are seen; then its bytes may be looked at.
-  if (!table_.page_has_code(key.physical)) mmu_.forget_code(code.data() - (key.physical & 4095));
-  const u64 begin = __rdtsc();
-  jit::x86::translate(ir_, key, code, features_, options_.block_limit);
-  log_said(ir_, code);
-  opt::run_passes(ir_, options_.passes);
-  log_optimised(ir_);
-  x64::Compiled compiled =
-      emitter_.compile(ir_, cache_->cursor(), cache_->room(), routines_, table_.next_link());
-  if (compiled.size == 0) {
-    flush_code();
-    compiled = emitter_.compile(ir_, cache_->cursor(), cache_->room(), routines_, 0);
-    ensure(compiled.size != 0, "a block fits an empty code cache");
-  }
-  auto block = std::make_unique<TranslatedBlock>();
-  block->key = key;
-  block->bytes = ir_.bytes;
-  block->code = cache_->cursor();
-  block->size = compiled.size;
-  block->entry = block->code + compiled.entry;
-  block->entry_saved = block->code + compiled.entry_saved;
-  block->checked = block->code + compiled.checked;
-  block->pcs = ir_.pcs;
-  for (const x64::Site& site : compiled.sites)
-    block->sites.push_back({site.offset, site.insn, site.flags_saved, site.borrowed});
-  for (const x64::Link& link : compiled.links)
-    table_.add_link(block.get(), block->code + link.field, block->code + link.stub, link.pc,
-                    link.flags_saved);
-  cache_->commit(compiled.size);
-  note_translated(*block, __rdtsc() - begin);
-  return table_.add(std::move(block));
-}
-
-void JitVcpu::note_translated(const TranslatedBlock& block, u64 ticks) {
-  statistics_.blocks++;
-  statistics_.instructions += ir_.pcs.size() - 1;
-  statistics_.guest_bytes += block.bytes;
-  statistics_.host_bytes += block.size;
-  statistics_.translation_ticks += ticks;
-  const u8* runs_at = cache_->executable(block.code);
-  log_host_code(ir_, {block.code, block.size}, runs_at);
-  if (options_.perf_map)
-    options_.perf_map->add(runs_at, block.size, format("guest {:#x}", block.key.pc));
-}
-
-JitReport JitVcpu::report() const {
-  JitReport report{.counted = statistics_, .blocks = table_.size()};
-  std::tie(report.links, report.connected) = table_.count_links();
-  report.code = cache_->used();
-  report.code_size = cache_->size();
-  return report;
-}
-
-void JitVcpu::flush_code() {
-  table_.clear();
-  thunks_.clear();
-  cache_->rewind(kRoutineRoom);
-  mmu_.clear_jumps();
-  statistics_.flushes++;
+  if (TranslatedBlock* block = code_.find(key)) return block;
+  return code_.translate(author_, key, *code);
 }
 
 // After anything that may have changed registers that translation or paging depends on.
@@ -343,42 +295,18 @@ void* JitVcpu::slow_path(u64 linear, u32 size, x86::PageAccess access, const voi
   statistics_.tlb_misses++;
   if (void* host = mmu_.fill(linear, size, access)) return host;
   statistics_.slow_accesses++;
-  const u8* at = cache_->writable(static_cast<const u8*>(site));
-  const TranslatedBlock* block = table_.find_host(at);
-  const jit::SiteRecord* record = block ? block->site_at(at) : nullptr;
-  ensure(record != nullptr, "a slow path that belongs to no block");
-  s_.rip = block->pcs[record->insn];
+  Translations::Place place;
+  ensure(code_.locate(static_cast<const u8*>(site), place), "a slow path belongs to a block");
+  s_.rip = place.pc;
   block_->exit_info = x64::exit_info(ir::ExitReason::Step);
   return nullptr;
-}
-
-bool JitVcpu::page_has_code(const void* host) const {
-  return table_.page_has_code(reinterpret_cast<u64>(host));
-}
-
-bool JitVcpu::line_has_code(const void* host, u64 size) const {
-  return table_.line_has_code(reinterpret_cast<u64>(host), size);
-}
-
-void JitVcpu::written(const void* host, u64 size) {
-  if (table_.invalidate(reinterpret_cast<u64>(host), size, routines_.miss))
-    statistics_.invalidations++;
 }
 
 // Devices write by DMA without our store tables: their RamBlocks note it, page by page. Looked at
 // when the guest may learn of it: with an interrupt, or by reading a device.
 void JitVcpu::forget_written() {
-  mmu_.each_written_page([this](const std::byte* page) { note_code_written(page, 4096); });
-}
-
-void JitVcpu::note_code_written(const void* host, u64 size) {
-  const u8* at = static_cast<const u8*>(host);
-  while (size > 0) {
-    const u64 part = std::min<u64>(size, 4096 - (reinterpret_cast<u64>(at) & 4095));
-    written(at, part);
-    at += part;
-    size -= part;
-  }
+  const std::lock_guard guard(code_.dma_mutex());
+  mmu_.each_written_page([this](const std::byte* page) { code_.written(page, 4096); });
 }
 
 u64 JitVcpu::guest_tsc() const { return __rdtsc() + tsc_offset_; }

@@ -9,37 +9,29 @@
 #include <unordered_map>
 
 #include "accel/accelerator.h"
+#include "accel/jit/guest_tsc.h"
 #include "accel/jit/soft_mmu.h"
 #include "accel/jit/statistics.h"
+#include "accel/jit/translations.h"
 #include "accel/jit/vcpu_block.h"
 #include "cpu/x86/delivery.h"
-#include "jit/back/x64/emitter.h"
 #include "jit/front/x86/execute.h"
-#include "jit/front/x86/translate.h"
-#include "jit/opt/passes.h"
-#include "jit/run/block_table.h"
-#include "jit/run/code_cache.h"
-#include "jit/run/perf_map.h"
 
 namespace menura::engine {
 
-using jit::BlockTable;
-using jit::CodeCache;
-using jit::TranslatedBlock;
 using jit::x86::Insn;
 using jit::x86::Outcome;
 
-struct JitOptions {
-  size_t code_size = 64 << 20;  // tb-size=, bytes per vCPU
-  unsigned block_limit = 64;    // guest instructions in a block; 0: none, everything is stepped
-  opt::PassSet passes = {};     // opt=
-  std::shared_ptr<jit::PerfMap> perf_map = {};  // perf-map=on
+// What the vCPUs of one machine share.
+struct JitShared {
+  std::unique_ptr<Translations> code;
+  GuestTsc tsc;
 };
 
-class JitVcpu final : public Vcpu, private CodeWatch {
+class JitVcpu final : public Vcpu, private CpuSide {
  public:
   static Result<std::unique_ptr<JitVcpu>> create(const AcceleratorContext& machine,
-                                                 const JitOptions& options,
+                                                 JitShared& shared, const JitOptions& options,
                                                  const VcpuConfig& config);
   ~JitVcpu() override;
 
@@ -58,18 +50,16 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   // Another thread changed the memory map.
   void memory_changed() { request(attention::kMemory); }
   void on_destroy(std::function<void()> call) { destroyed_ = std::move(call); }
-  // Something other than this vCPU wrote to memory that may hold code. On the vCPU's thread.
-  void note_code_written(const void* host, u64 size);
+  // While it rests.
   const JitStatistics& statistics() const { return statistics_; }
-  JitReport report() const;
 
   // Signals and slow paths find their way back here.
   bool handle_signal(int signal, int code, void* ucontext);
   void* slow_path(u64 linear, u32 size, x86::PageAccess access, const void* site);
 
  private:
-  JitVcpu(const AcceleratorContext& machine, const JitOptions& options, const VcpuConfig& config,
-          VcpuBlockPtr block, std::unique_ptr<CodeCache> cache);
+  JitVcpu(const AcceleratorContext& machine, JitShared& shared, const JitOptions& options,
+          const VcpuConfig& config, VcpuBlockPtr block);
 
   void request(u32 bits) { block_->poll.fetch_or(bits); }
   void wake(u32 bits);
@@ -82,10 +72,8 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   // Drops the translations of pages that devices wrote to.
   void forget_written();
   TranslatedBlock* block_at(u64 pc);
-  TranslatedBlock* translate(const ir::Key& key, std::span<const u8> code);
-  void note_translated(const TranslatedBlock& block, u64 ticks);
+  void safepoint();
   void mode_changed();
-  void flush_code();
   std::optional<Exit> deliver(const x86::Fault& fault, u64 dr6_bits = 0);
   void enter_host();
   void leave_host();
@@ -97,6 +85,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   Outcome step_native(const Insn& insn);
   x86::OrFault<void> run_native(const Insn& insn, const ir::Address& address);
   x86::OrFault<void> run_with_memory(const Insn& insn, u64 linear);
+  x86::OrFault<void> run_on_copy(const Insn& insn, u64 linear, u64 beyond);
   x86::OrFault<void> run_thunk(const Insn& insn, void* pointer);
   u64 linear_of(const ir::Address& address) const;
 
@@ -107,10 +96,7 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   };
   const Thunk& thunk_of(const Insn& insn);
 
-  // CodeWatch.
-  bool page_has_code(const void* host) const override;
-  bool line_has_code(const void* host, u64 size) const override;
-  void written(const void* host, u64 size) override;
+  // CpuSide.
   u64 guest_tsc() const override;
   void set_guest_tsc(u64 value) override;
   void sync_x87() override;
@@ -124,17 +110,15 @@ class JitVcpu final : public Vcpu, private CodeWatch {
 
   // Wiring
   AcceleratorContext machine_;
+  Translations& code_;
+  GuestTsc& tsc_;
   VcpuBlockPtr block_;
-  std::unique_ptr<CodeCache> cache_;
-  x64::Emitter emitter_;
-  x64::Routines routines_;
   SoftMmu mmu_;
+  Translations::Author author_;
 
   // State
   x86::State& s_;
-  jit::x86::FeatureSet features_;  // of the vCPU's CPUID
-  BlockTable table_;
-  ir::Block ir_;
+  u64 generation_ = 0;  // of the code cache, as the jump caches know it
   struct BytesKey {
     std::array<u8, 16> bytes{};
     bool operator==(const BytesKey&) const = default;
@@ -143,6 +127,8 @@ class JitVcpu final : public Vcpu, private CodeWatch {
     size_t operator()(const BytesKey& key) const;
   };
   std::unordered_map<BytesKey, Thunk, BytesHash> thunks_;
+  CodeCache::Piece thunk_room_;
+  ir::Block thunk_ir_;
   std::array<u8, 16> fetched_{};  // of the instruction being stepped
   const Thunk* running_thunk_ = nullptr;
   int trapped_vector_ = -1;  // by a signal inside the thunk
@@ -150,11 +136,15 @@ class JitVcpu final : public Vcpu, private CodeWatch {
   u64 paging_ = 0;           // fingerprint of what translations depend on
   std::atomic<bool> intr_{false};
   std::atomic<u8> sipi_vector_{0};
-  u64 tsc_offset_ = 0;
+  u64 tsc_offset_ = 0;  // guest TSC less host TSC
   JitStatistics statistics_;
   std::string failure_;
   std::function<void()> destroyed_;
 };
+
+// What translated code calls for accesses that its tables do not know.
+void* slow_load(void* vcpu, u64 linear, u32 size, const void* site);
+void* slow_store(void* vcpu, u64 linear, u32 size, const void* site);
 
 // Installs the process's handlers for faults inside translated code; once.
 void install_signal_handlers();

@@ -226,7 +226,6 @@ void compare(TestMachine& m, HostOracle& host, const NativeState& begin, std::ve
   x86::State s;
   to_state(begin, s, m.code() + offset);
   m.load(offset, program);
-  m.cpu().note_code_written(reinterpret_cast<const void*>(m.code() + offset), program.size());
   m.cpu().set(s);
   const Exit exit = m.cpu().run();
   m.cpu().get(s);

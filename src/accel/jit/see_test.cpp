@@ -85,13 +85,14 @@ TEST_F(Seen, ExceptionsAndRegisters) {
 TEST_F(Seen, Figures) {
   TestMachine m({});
   run(m, {});
-  const JitReport r = m.cpu().report();
-  EXPECT_GE(r.counted.blocks, 3u);
-  EXPECT_EQ(r.blocks, r.counted.blocks);
-  EXPECT_GE(r.connected, 1u);
-  EXPECT_LE(r.connected, r.links);
-  EXPECT_EQ(r.counted.stepped[static_cast<size_t>(jit::x86::Mnemonic::Ud2)], 1u);
-  const std::string text = print_jit_info({&r, 1}, 1'000'000);
+  const JitReport r = m.report();
+  EXPECT_GE(r.code.blocks, 3u);
+  EXPECT_EQ(r.code.live, r.code.blocks);
+  EXPECT_GE(r.code.connected, 1u);
+  EXPECT_LE(r.code.connected, r.code.links);
+  ASSERT_EQ(r.vcpus.size(), 1u);
+  EXPECT_EQ(r.vcpus[0].stepped[static_cast<size_t>(jit::x86::Mnemonic::Ud2)], 1u);
+  const std::string text = print_jit_info(r, 1'000'000);
   EXPECT_NE(text.find("ud2"), text.npos) << text;
 }
 

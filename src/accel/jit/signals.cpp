@@ -45,27 +45,27 @@ void install_signal_handlers() {
 bool JitVcpu::handle_signal(int signal, int, void* context) {
   gregset_t& regs = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   const u8* at = reinterpret_cast<const u8*>(regs[REG_RIP]);
-  if (!cache_->contains(at)) return false;
-  at = cache_->writable(at);
+  if (!code_.cache().contains(at)) return false;
   u16 borrowed = 0;
-  const u8* leave = routines_.exit_here;
+  const u8* leave = code_.routines().exit_here;
   if (running_thunk_) {
+    const u8* written = code_.cache().writable(at);
     for (const x64::Site& site : running_thunk_->sites)
-      if (running_thunk_->code + site.offset == at) borrowed = site.borrowed;
+      if (running_thunk_->code + site.offset == written) borrowed = site.borrowed;
     trapped_vector_ = vector_of(signal);
     block_->exit_info = x64::exit_info(ir::ExitReason::Done);
   } else {
-    const TranslatedBlock* block = table_.find_host(at);
-    const jit::SiteRecord* site = block ? block->site_at(at) : nullptr;
-    if (!site) return false;
-    borrowed = site->borrowed;
-    if (site->flags_saved) leave = routines_.exit_here_saved;
-    s_.rip = block->pcs[site->insn];
+    // The thread was in translated code, so it holds no lock.
+    Translations::Place place;
+    if (!code_.locate(at, place)) return false;
+    borrowed = place.borrowed;
+    if (place.flags_saved) leave = code_.routines().exit_here_saved;
+    s_.rip = place.pc;
     block_->exit_info = x64::exit_info(ir::ExitReason::Step);
   }
   for (unsigned r = 0; r < 16; r++)
     if (borrowed >> r & 1) regs[kHostRegister[r]] = static_cast<greg_t>(s_.gpr[r]);
-  regs[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(cache_->executable(leave)));
+  regs[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(code_.cache().executable(leave)));
   return true;
 }
 

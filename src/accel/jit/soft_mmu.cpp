@@ -39,7 +39,7 @@ void copy_single(void* to, const void* from, size_t size) {
 }  // namespace
 
 SoftMmu::SoftMmu(x86::State& state, const AcceleratorContext& machine, const VcpuConfig& config,
-                 CodeWatch& code, const void* miss)
+                 Translations& code, CpuSide& cpu)
     : s_(state),
       memory_(machine.memory),
       io_(machine.io),
@@ -47,9 +47,10 @@ SoftMmu::SoftMmu(x86::State& state, const AcceleratorContext& machine, const Vcp
       cpuid_(config.cpuid),
       lapic_(config.lapic),
       code_(code),
+      cpu_(cpu),
       physical_bits_(physical_bits_of(config.cpuid)),
       view_(machine.memory.view()),
-      pool_(miss) {
+      pool_(code.cache().executable(code.routines().miss)) {
   refresh(0);
   track_writes();
 }
@@ -62,13 +63,11 @@ void SoftMmu::track_writes() {
 
 void SoftMmu::each_written_page(const std::function<void(const std::byte*)>& visit) {
   for (const FlatRange& range : view_->ranges()) {
-    if (!range.ram) continue;
-    const u64 length = range.last - range.start + 1, first = range.offset & ~kOffset;
-    const std::vector<u64> words = range.ram->take_dirty(DirtyClient::Code, range.offset, length);
+    if (!range.ram || !range.ram->take_any_dirty(DirtyClient::Code)) continue;
+    const std::vector<u64> words = range.ram->take_dirty(DirtyClient::Code, 0, range.ram->size());
     for (size_t w = 0; w < words.size(); w++)
       for (u64 bits = words[w]; bits; bits &= bits - 1)
-        visit(range.ram->host() + first +
-              4096 * (64 * w + static_cast<u64>(std::countr_zero(bits))));
+        visit(range.ram->host() + 4096 * (64 * w + static_cast<u64>(std::countr_zero(bits))));
   }
 }
 
@@ -136,8 +135,12 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   context_->load[at] = {page, host};
   if (t.page_size > 4096) pool_.current().note_large(linear);
   const bool watched = part.range->dirty_clients != 0;
-  if (t.writable && !part.range->readonly && !watched && !code_.page_has_code(part.host))
-    context_->store[at] = {page, host};
+  if (!t.writable || part.range->readonly || watched) return;
+  // Another vCPU may be translating code in this page: entered first, then looked at.
+  pool_.current().note_stored(host);
+  ContextSet::enter(context_->store[at], page, host);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (code_.page_has_code(part.host)) ContextSet::remove(context_->store[at]);
 }
 
 void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
@@ -151,7 +154,7 @@ void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
   if (access == PageAccess::Write) {
     if (code_.line_has_code(part.host, size)) return nullptr;
     if (part.range->dirty_clients)
-      part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{translation.physical}), size);
+      part.range->ram->mark_written(part.range->offset_of(GuestAddr{translation.physical}), size);
   }
   insert(linear, translation, part);
   return part.host;
@@ -161,10 +164,8 @@ OrFault<void*> SoftMmu::direct(u64 linear, u64 size, PageAccess access) {
   if ((linear & kOffset) + size > 4096) return nullptr;
   const Part part = TRY(locate(linear, access, Privilege::Current));
   if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return nullptr;
-  if (access == PageAccess::Write) {
-    if (code_.line_has_code(part.host, size)) code_.written(part.host, size);
-    part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{part.physical}), size);
-  }
+  if (access == PageAccess::Write)
+    part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), size);
   return static_cast<void*>(part.host);
 }
 
@@ -211,9 +212,9 @@ void SoftMmu::device_write(u64 physical, ConstBytes from) {
 }
 
 void SoftMmu::ram_write(const Part& part, ConstBytes from) {
-  if (code_.line_has_code(part.host, from.size())) code_.written(part.host, from.size());
   copy_single(part.host, from.data(), from.size());
-  part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{part.physical}), from.size());
+  wrote(part.host, from.size());
+  part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), from.size());
 }
 
 OrFault<void> SoftMmu::read(u64 linear, Bytes to, Privilege privilege) {
@@ -273,7 +274,7 @@ OrFault<Bytes> SoftMmu::window(u64 linear, u64 size, PageAccess access, Privileg
   if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return Bytes{};
   if (access == PageAccess::Write) {
     if (code_.page_has_code(part.host)) return Bytes{};
-    part.range->ram->mark_dirty(part.range->offset_of(GuestAddr{part.physical}), size);
+    part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), size);
   }
   return Bytes{part.host, size};
 }
@@ -311,8 +312,10 @@ bool SoftMmu::compare_exchange_physical(GuestAddr addr, unsigned size, u64 expec
     done = __atomic_compare_exchange_n(reinterpret_cast<u64*>(at), &expected, desired, false,
                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
   }
-  if (done) range->ram->mark_dirty(range->offset_of(addr), size);
-  return done;
+  if (!done) return false;
+  wrote(at, size);
+  range->ram->mark_written(range->offset_of(addr), size);
+  return true;
 }
 
 u32 SoftMmu::in(u16 port, unsigned size) {
@@ -365,7 +368,7 @@ std::optional<u64> SoftMmu::apic_msr(u32 index) {
 
 bool SoftMmu::set_apic_msr(u32 index, u64 value) {
   MachineLock::Guard guard(lock_);
-  if (lapic_) lapic_->set_tsc(code_.guest_tsc());  // what a deadline is measured against
+  if (lapic_) lapic_->set_tsc(cpu_.guest_tsc());  // what a deadline is measured against
   const bool known = lapic_ && lapic_->write_msr(index, value);
   pool_.clear_all();  // the APIC's page may have moved
   return known;

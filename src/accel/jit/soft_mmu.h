@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "accel/accelerator.h"
-#include "accel/jit/contexts.h"
+#include "accel/jit/translations.h"
 #include "cpu/x86/bus.h"
 #include "cpu/x86/paging.h"
 #include "cpu/x86/state.h"
@@ -17,14 +17,10 @@
 
 namespace menura::engine {
 
-// What SoftMmu asks of the translated code's keeper.
-class CodeWatch {
+// What SoftMmu asks of its vCPU.
+class CpuSide {
  public:
-  virtual ~CodeWatch() = default;
-  virtual bool page_has_code(const void* host) const = 0;
-  virtual bool line_has_code(const void* host, u64 size) const = 0;
-  // The guest is about to write there.
-  virtual void written(const void* host, u64 size) = 0;
+  virtual ~CpuSide() = default;
   virtual u64 guest_tsc() const = 0;
   virtual void set_guest_tsc(u64 value) = 0;
   virtual void sync_x87() = 0;
@@ -34,7 +30,7 @@ class CodeWatch {
 class SoftMmu final : public x86::CpuBus {
  public:
   SoftMmu(x86::State& state, const AcceleratorContext& machine, const VcpuConfig& config,
-          CodeWatch& code, const void* miss);
+          Translations& code, CpuSide& cpu);
 
   // The context of the current mode; chosen anew after anything that changes mode or tables.
   // `code` identifies everything that the translation of code depends on.
@@ -42,14 +38,17 @@ class SoftMmu final : public x86::CpuBus {
   ir::Context& context() { return *context_; }
   // Writes the GS base: before translated code runs.
   void activate();
+  // Another machine may have run on this thread.
+  void begin_run() { active_ = nullptr; }
   // After another thread changed the memory map.
   void refresh_view();
-  // Pages written through their RamBlocks since the last call, as host addresses.
+  // Pages that devices wrote since the last call, by their RamBlocks, as host addresses. One caller
+  // at a time for all vCPUs.
   void each_written_page(const std::function<void(const std::byte*)>& visit);
   // Whether a device or port was read since the last call.
   bool take_device_read() { return std::exchange(device_read_, false); }
-  void forget_code(const void* host_page) { pool_.protect(host_page); }
   void clear_jumps() { pool_.clear_jumps(); }
+  ContextPool& contexts() { return pool_; }
 
   // TLB miss: host memory of an access inside one page, or null when the instruction must be
   // executed one by one (fault, MMIO, write to code).
@@ -57,8 +56,11 @@ class SoftMmu final : public x86::CpuBus {
   // Host memory of the code at a linear address, up to the end of its page; empty when it is not
   // in RAM or ROM.
   x86::OrFault<std::span<const u8>> code_at(u64 linear);
-  // Where a whole access may be done directly: one page of RAM, and no code for writes.
+  // Where a whole access may be done directly: one page of RAM. wrote() follows a write.
   x86::OrFault<void*> direct(u64 linear, u64 size, x86::PageAccess access);
+  void wrote(const void* host, u64 size) {
+    if (code_.line_has_code(host, size)) code_.written(host, size);
+  }
 
   // CpuBus.
   x86::OrFault<void> read(u64 linear, Bytes to, x86::Privilege privilege) override;
@@ -77,16 +79,16 @@ class SoftMmu final : public x86::CpuBus {
   void flush_tlb(x86::TlbScope scope, u16 pcid) override;
   void flush_page(u64 linear, u16 pcid, bool globals_too) override;
   bool a20() const override { return true; }
-  u64 tsc() override { return code_.guest_tsc(); }
-  void set_tsc(u64 value) override { code_.set_guest_tsc(value); }
+  u64 tsc() override { return cpu_.guest_tsc(); }
+  void set_tsc(u64 value) override { cpu_.set_guest_tsc(value); }
   x86::CpuidLeaf cpuid(u32 leaf, u32 subleaf) override;
   unsigned physical_bits() const override { return physical_bits_; }
   u8 task_priority() override;
   void set_task_priority(u8 value) override;
   std::optional<u64> apic_msr(u32 index) override;
   bool set_apic_msr(u32 index, u64 value) override;
-  void sync_fpu() override { code_.sync_x87(); }
-  void fpu_changed() override { code_.load_x87(); }
+  void sync_fpu() override { cpu_.sync_x87(); }
+  void fpu_changed() override { cpu_.load_x87(); }
 
  private:
   // One part of an access, inside a page.
@@ -112,7 +114,8 @@ class SoftMmu final : public x86::CpuBus {
   MachineLock& lock_;
   const std::vector<CpuidEntry> cpuid_;
   LocalApic* lapic_;
-  CodeWatch& code_;
+  Translations& code_;
+  CpuSide& cpu_;
 
   // State
   u8 physical_bits_ = 40;

@@ -30,37 +30,45 @@ std::string most_stepped(const JitStatistics& s) {
   return text;
 }
 
-std::string print_one(const JitReport& r, u64 tsc_khz) {
-  const JitStatistics& s = r.counted;
+std::string print_code(const TranslationStatistics& s, u64 tsc_khz) {
   const double us = static_cast<double>(s.translation_ticks) * 1000 /
                     static_cast<double>(std::max<u64>(tsc_khz, 1));
   std::string text;
-  text += format("  code cache          {} of {} used\n", format_size(r.code),
-                 format_size(r.code_size));
-  text += format("  blocks              {} live, {} translated, {} instructions\n", r.blocks,
+  text += format("code cache            {} of {} used, {} segments, {} evicted\n",
+                 format_size(s.code), format_size(s.code_size), s.segments, s.evictions);
+  text += format("blocks                {} live, {} translated, {} instructions\n", s.live,
                  s.blocks, s.instructions);
-  text += format("  direct jumps        {} of {} chained ({:.1f}%)\n", r.connected, r.links,
-                 share(r.connected, r.links));
+  text += format("direct jumps          {} of {} chained ({:.1f}%)\n", s.connected, s.links,
+                 share(s.connected, s.links));
   text += format(
-      "  size                {:.1f} guest bytes a block, host code {:.1f} times that\n",
+      "size                  {:.1f} guest bytes a block, host code {:.1f} times that\n",
       static_cast<double>(s.guest_bytes) / static_cast<double>(std::max<u64>(s.blocks, 1)),
       static_cast<double>(s.host_bytes) / static_cast<double>(std::max<u64>(s.guest_bytes, 1)));
-  text += format("  translation         {:.1f} ms, {:.3f} us an instruction\n", us / 1000,
+  text += format("translation           {:.1f} ms, {:.3f} us an instruction\n", us / 1000,
                  us / static_cast<double>(std::max<u64>(s.instructions, 1)));
-  text += format("  cache flushes       {}\n", s.flushes);
-  text += format("  code written        {} times\n", s.invalidations);
+  text += format("code written          {} times: {} blocks dropped, {} used again\n",
+                 s.invalidations, s.dropped, s.revived);
+  text += format("between vCPUs         {} races, {} exclusive sections\n", s.raced, s.exclusive);
+  return text;
+}
+
+std::string print_vcpu(const JitStatistics& s) {
+  std::string text;
+  text += format("  entries             {}\n", s.entries);
+  text += format("  look-ups            {} beyond the jump cache\n", s.misses);
   text += format("  TLB misses          {}, {} of them devices, faults or writes to code\n",
                  s.tlb_misses, s.slow_accesses);
+  text += format("  spinning            gave its host CPU away {} times\n", s.relaxed);
   text += format("  stepped             {} instructions, most often:\n", s.steps);
   return text + most_stepped(s);
 }
 
 }  // namespace
 
-std::string print_jit_info(std::span<const JitReport> reports, u64 tsc_khz) {
-  std::string text;
-  for (size_t i = 0; i < reports.size(); ++i)
-    text += format("CPU#{}\n", i) + print_one(reports[i], tsc_khz);
+std::string print_jit_info(const JitReport& report, u64 tsc_khz) {
+  std::string text = print_code(report.code, tsc_khz);
+  for (size_t i = 0; i < report.vcpus.size(); ++i)
+    text += format("CPU#{}\n", i) + print_vcpu(report.vcpus[i]);
   return text;
 }
 

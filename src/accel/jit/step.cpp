@@ -14,6 +14,11 @@ namespace {
 constexpr u64 kSingleStep = 1u << 14;  // DR6.BS
 constexpr size_t kMaxOperand = 128;
 
+// To memory in two pages: the host cannot do it in one go. XCHG locks by itself.
+bool is_atomic(const Insn& insn) {
+  return insn.has(jit::x86::seen::kLock) || insn.mnemonic == jit::x86::Mnemonic::Xchg;
+}
+
 // SIGFPE stands for all three.
 u8 arithmetic_fault(jit::x86::Unit unit) {
   switch (unit) {
@@ -60,7 +65,8 @@ std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
 // Decodes the instruction at rip, which may reach into the next page.
 OrFault<Insn> JitVcpu::fetch() {
   const jit::x86::Decoder decoder{
-      static_cast<jit::x86::Mode>(mode_key_.mode & jit::x86::mode_bit::kCodeSize), features_};
+      static_cast<jit::x86::Mode>(mode_key_.mode & jit::x86::mode_bit::kCodeSize),
+      author_.features};
   fetched_.fill(0);
   size_t have = 0;
   for (;;) {
@@ -136,9 +142,22 @@ OrFault<void> JitVcpu::run_with_memory(const Insn& insn, u64 linear) {
     if (insn.address_size != 8) linear &= 0xffff'ffff;
   }
   const PageAccess access = use == jit::x86::MemoryUse::Load ? PageAccess::Read : PageAccess::Write;
-  if (void* host = TRY(mmu_.direct(linear, size, access)))
-    return run_thunk(insn, static_cast<u8*>(host) - beyond);
-  // Devices, read-only memory, or two pages: through a copy, aligned as the operand itself.
+  if (void* host = TRY(mmu_.direct(linear, size, access))) {
+    TRY(run_thunk(insn, static_cast<u8*>(host) - beyond));
+    if (access == PageAccess::Write) mmu_.wrote(host, size);
+    return {};
+  }
+  const bool two_pages = (linear & 4095) + size > 4096;
+  if (!two_pages || !is_atomic(insn)) return run_on_copy(insn, linear, beyond);
+  const jit::Safepoints::Exclusive alone(code_.safepoints(), author_.member);
+  return run_on_copy(insn, linear, beyond);
+}
+
+// Devices, read-only memory, or two pages: through a copy, aligned as the operand itself.
+OrFault<void> JitVcpu::run_on_copy(const Insn& insn, u64 linear, u64 beyond) {
+  const jit::x86::MemoryUse use = jit::x86::memory_use(jit::x86::row_of(insn));
+  const unsigned size = jit::x86::memory_size(insn);
+  const PageAccess access = use == jit::x86::MemoryUse::Load ? PageAccess::Read : PageAccess::Write;
   alignas(64) std::array<std::byte, 64 + kMaxOperand> copy{};
   const Bytes operand = std::span(copy).subspan(linear & 63, size);
   if (access == PageAccess::Write) TRY(mmu_.probe(linear, size, access, Privilege::Current));
@@ -160,21 +179,26 @@ const JitVcpu::Thunk& JitVcpu::thunk_of(const Insn& insn) {
   key.bytes[15] = static_cast<u8>(mode_key_.mode & jit::x86::mode_bit::kCodeSize);
   auto found = thunks_.find(key);
   if (found != thunks_.end()) return found->second;
-  ir::Block& b = ir_;
+  ir::Block& b = thunk_ir_;
   b.begin({});
   b.insn(0);
   if (insn.is_memory()) b.add(ir::Opcode::Pointer);
   b.native(jit::x86::native_template(insn), 0, 0);
   b.exit(ir::ExitReason::Done, 0);
   opt::flags_liveness(b, true);
-  x64::Compiled code = emitter_.compile(b, cache_->cursor(), cache_->room(), routines_, 0);
-  if (code.size == 0) {
-    flush_code();
-    code = emitter_.compile(b, cache_->cursor(), cache_->room(), routines_, 0);
-    ensure(code.size != 0, "a thunk fits an empty code cache");
+  const auto compile = [&] {
+    return code_.emitter().compile(b, thunk_room_.at, thunk_room_.room(), code_.routines(), 0);
+  };
+  x64::Compiled code = compile();
+  if (code.size == 0) {  // full: nobody but this vCPU, which is here, runs any of them
+    thunks_.clear();
+    const std::span<u8> room = code_.thunk_room(config_.index);
+    thunk_room_ = {room.data(), room.data() + room.size()};
+    code = compile();
+    ensure(code.size != 0, "a thunk fits into empty room");
   }
-  const Thunk thunk{cache_->cursor(), cache_->cursor() + code.entry, std::move(code.sites)};
-  cache_->commit(code.size);
+  const Thunk thunk{thunk_room_.at, thunk_room_.at + code.entry, std::move(code.sites)};
+  thunk_room_.commit(code.size);
   return thunks_.emplace(key, thunk).first->second;
 }
 
@@ -183,7 +207,7 @@ OrFault<void> JitVcpu::run_thunk(const Insn& insn, void* pointer) {
   block_->pointer = reinterpret_cast<u64>(pointer);
   running_thunk_ = &thunk;
   trapped_vector_ = -1;
-  enter(cache_->executable(thunk.entry));
+  enter(code_.cache().executable(thunk.entry));
   running_thunk_ = nullptr;
   if (trapped_vector_ < 0) return {};
   if (trapped_vector_ == x86::kGp) return x86::general_protection();

@@ -1,7 +1,8 @@
-// TestMachine: one JIT vCPU over a little RAM whose guest addresses are its host addresses, in 64-bit
+// TestMachine: JIT vCPUs over a little RAM whose guest addresses are its host addresses, in 64-bit
 // mode without paging.
 //
-// Owner: tests of accel/jit. Threads: one. Example: `TestMachine m({}); m.load(0, code); m.cpu().run();`
+// Owner: tests of accel/jit. Threads: one, and any that a test runs a vCPU on. Example:
+//   TestMachine m({}); m.load(0, code); m.cpu().run();
 #pragma once
 
 #include "accel/jit/jit_accelerator.h"
@@ -25,21 +26,35 @@ inline x86::State flat_state(u64 rip) {
 
 class TestMachine {
  public:
-  explicit TestMachine(const JitOptions& options, std::vector<CpuidEntry> cpuid = offered_cpuid()) {
+  struct Shape {
+    unsigned cpus = 1;
+    u64 code = kCodeSize, data = kDataSize;  // bytes
+  };
+  explicit TestMachine(const JitOptions& options, std::vector<CpuidEntry> cpuid = offered_cpuid())
+      : TestMachine(options, std::move(cpuid), Shape()) {}
+  TestMachine(const JitOptions& options, const Shape& shape)
+      : TestMachine(options, offered_cpuid(), shape) {}
+  TestMachine(const JitOptions& options, const std::vector<CpuidEntry>& cpuid, const Shape& shape)
+      : data_(RamBlock::create({.name = "data", .size = shape.data}).value()),
+        code_(RamBlock::create({.name = "code", .size = shape.code}).value()) {
     // Guest addresses are host addresses, so that the oracle sees the same pointers.
     root_.map(address(*data_), data_region_);
     root_.map(address(*code_), code_region_);
-    cpu_ = std::move(JitVcpu::create({memory_, io_, lock_}, options, {.cpuid = std::move(cpuid)}))
-               .value();
+    accelerator_ =
+        std::move(JitAccelerator::create({memory_, io_, lock_, shape.cpus}, options)).value();
+    for (unsigned i = 0; i < shape.cpus; i++)
+      cpus_.push_back(std::move(accelerator_->create_vcpu({.index = i, .cpuid = cpuid})).value());
   }
   static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }
   u64 data() const { return address(*data_); }
   u8* data_bytes() { return reinterpret_cast<u8*>(data_->host()); }
   u64 code() const { return address(*code_); }
-  JitVcpu& cpu() { return *cpu_; }
+  Vcpu& cpu(unsigned index = 0) { return *cpus_.at(index); }
+  JitReport report() const { return accelerator_->report(); }
   void load(u64 offset, std::span<const u8> bytes) {
     AccessStatus done = memory_.write(GuestAddr{code() + offset}, std::as_bytes(bytes));
     ensure(done == AccessStatus::Ok, "a test's code fits");
+    accelerator_->translations().written(code_->host() + offset, bytes.size());
   }
 
  private:
@@ -47,10 +62,10 @@ class TestMachine {
   Region io_root_ = Region::container("io", 0x10000);
   AddressSpace memory_{"memory", root_}, io_{"io", io_root_};
   MachineLock lock_;
-  std::shared_ptr<RamBlock> data_ = RamBlock::create({.name = "data", .size = kDataSize}).value();
-  std::shared_ptr<RamBlock> code_ = RamBlock::create({.name = "code", .size = kCodeSize}).value();
+  std::shared_ptr<RamBlock> data_, code_;
   Region data_region_ = Region::ram("data", data_), code_region_ = Region::ram("code", code_);
-  std::unique_ptr<JitVcpu> cpu_;
+  std::unique_ptr<JitAccelerator> accelerator_;
+  std::vector<std::unique_ptr<Vcpu>> cpus_;
 };
 
 }  // namespace menura::engine

@@ -18,7 +18,8 @@ class JitVcpu;
 
 // Why a vCPU shall come out of translated code: bits of VcpuBlock::poll.
 namespace attention {
-inline constexpr u32 kKick = 1, kIntr = 2, kNmi = 4, kSmi = 8, kInit = 16, kSipi = 32, kMemory = 64;
+inline constexpr u32 kKick = 1, kIntr = 2, kNmi = 4, kSmi = 8, kInit = 16, kSipi = 32, kMemory = 64,
+                     kSafepoint = 128;
 }
 
 struct VcpuBlock {

@@ -36,7 +36,7 @@ Result<TextReply> query_jit(MonitorTarget& target, const Nothing&) {
     return fail(Errc::Unsupported, "JIT information is only available with accel=jit");
   const RestingCpus resting(machine);
   const auto& jit = static_cast<JitAccelerator&>(machine.accelerator());
-  return TextReply{engine::print_jit_info(jit.reports(), jit.tsc_khz())};
+  return TextReply{engine::print_jit_info(jit.report(), jit.tsc_khz())};
 }
 
 void CommandReply::describe(PropertyVisitor& p) { p.field("name", name); }

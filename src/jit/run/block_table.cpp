@@ -1,14 +1,17 @@
 #include "jit/run/block_table.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "base/bits.h"
 #include "base/bytes.h"
+#include "base/check.h"
 
 namespace menura::jit {
 
 namespace {
+
+// How many translations of one place are kept while other bytes stand there.
+constexpr size_t kVersions = 4;
 
 // A bit for each 64-byte line of its page that [at, at + size) touches; it stays in one page.
 u64 lines_of(u64 at, u64 size) {
@@ -24,12 +27,14 @@ void point(u8* field, const u8* to) {
       .store(displacement, std::memory_order_release);
 }
 
-// Replaces the first 5 bytes of an 8-byte aligned entry by a jump.
-void divert(u8* entry, const u8* to) {
-  u64 bytes = load_raw<u64>(entry);
-  bytes &= ~low_mask(40);
-  bytes |= 0xe9 | static_cast<u64>(static_cast<u32>(to - (entry + 5))) << 8;
+void store_code(u8* entry, u64 bytes) {
   std::atomic_ref<u64>(*reinterpret_cast<u64*>(entry)).store(bytes, std::memory_order_release);
+}
+
+// The first 8 bytes of an entry with a jump in place of the first 5.
+u64 diverted(const u8* entry, u64 bytes, const u8* to) {
+  bytes &= ~low_mask(40);
+  return bytes | 0xe9 | static_cast<u64>(static_cast<u32>(to - (entry + 5))) << 8;
 }
 
 }  // namespace
@@ -42,37 +47,76 @@ const SiteRecord* TranslatedBlock::site_at(const u8* host) const {
 
 TranslatedBlock* BlockTable::find(const ir::Key& key) const {
   auto found = blocks_.find(key);
-  return found == blocks_.end() ? nullptr : found->second.get();
+  return found == blocks_.end() ? nullptr : found->second;
 }
 
 TranslatedBlock* BlockTable::find_host(const u8* code) const {
   auto after = by_host_.upper_bound(code);
   if (after == by_host_.begin()) return nullptr;
-  TranslatedBlock* block = std::prev(after)->second;
+  TranslatedBlock* block = std::prev(after)->second.get();
   return code < block->code + block->size ? block : nullptr;
 }
 
 TranslatedBlock* BlockTable::add(std::unique_ptr<TranslatedBlock> block) {
   TranslatedBlock* raw = block.get();
-  by_host_[raw->code] = raw;
-  PageCode& page = pages_[raw->key.physical >> 12];
-  page.lines |= lines_of(raw->key.physical, raw->bytes);
-  page.blocks.push_back(raw);
-  blocks_[raw->key] = std::move(block);
+  by_host_[raw->code] = std::move(block);
+  raw->checked_code = load_raw<u64>(raw->checked);
+  enlist(raw);
   return raw;
 }
 
-void BlockTable::add_link(TranslatedBlock* from, u8* field, u8* stub, u64 pc, bool flags_saved) {
-  from->links.push_back(next_link());
-  links_.push_back({from, field, stub, pc, flags_saved, nullptr});
+TranslatedBlock* BlockTable::revive(const ir::Key& key, std::span<const u8> code) {
+  auto found = dropped_.find(key);
+  if (found == dropped_.end()) return nullptr;
+  std::vector<TranslatedBlock*>& versions = found->second;
+  auto same = std::ranges::find_if(versions, [&](const TranslatedBlock* b) {
+    return b->guest.size() <= code.size() &&
+           std::ranges::equal(b->guest, code.first(b->guest.size()));
+  });
+  if (same == versions.end()) return nullptr;
+  TranslatedBlock* block = *same;
+  versions.erase(same);
+  if (versions.empty()) dropped_.erase(found);
+  enlist(block);
+  store_code(block->checked, block->checked_code);
+  return block;
 }
 
-void BlockTable::connect(u32 number, TranslatedBlock* to) {
-  Link& link = links_[number];
-  if (!link.from || link.to) return;
-  link.to = to;
-  to->linked_to.push_back(number);
-  point(link.field, link.flags_saved ? to->entry_saved : to->entry);
+void BlockTable::enlist(TranslatedBlock* block) {
+  block->live = true;
+  blocks_[block->key] = block;
+  PageCode& page = pages_[block->key.physical >> 12];
+  if (page.blocks.empty()) filter_[filter_index(block->key.physical)].fetch_add(1);
+  page.lines |= lines_of(block->key.physical, block->guest.size());
+  page.blocks.push_back(block);
+}
+
+void BlockTable::delist(TranslatedBlock* block) {
+  block->live = false;
+  blocks_.erase(block->key);
+  auto found = pages_.find(block->key.physical >> 12);
+  PageCode& page = found->second;
+  std::erase(page.blocks, block);
+  page.lines = 0;
+  for (TranslatedBlock* b : page.blocks) page.lines |= lines_of(b->key.physical, b->guest.size());
+  if (!page.blocks.empty()) return;
+  pages_.erase(found);
+  filter_[filter_index(block->key.physical)].fetch_sub(1);
+}
+
+bool BlockTable::connect(const u8* field, TranslatedBlock* to) {
+  TranslatedBlock* from = find_host(field);
+  if (!from || !from->live || !to->live) return false;
+  for (u32 i = 0; i < from->links.size(); i++) {
+    TranslatedBlock::Link& link = from->links[i];
+    if (from->code + link.field != field || link.to) continue;
+    link.to = to;
+    to->linked_from.push_back({from, i});
+    point(from->code + link.field, link.flags_saved ? to->entry_saved : to->entry);
+    connected_++;
+    return true;
+  }
+  return false;
 }
 
 bool BlockTable::line_has_code(u64 physical, u64 size) const {
@@ -80,62 +124,70 @@ bool BlockTable::line_has_code(u64 physical, u64 size) const {
   return page != pages_.end() && (page->second.lines & lines_of(physical, size));
 }
 
-bool BlockTable::invalidate(u64 physical, u64 size, const u8* miss) {
+size_t BlockTable::blocks_in_page(u64 physical) const {
+  auto page = pages_.find(physical >> 12);
+  return page == pages_.end() ? 0 : page->second.blocks.size();
+}
+
+size_t BlockTable::invalidate(u64 physical, u64 size) {
   auto found = pages_.find(physical >> 12);
-  if (found == pages_.end()) return false;
-  PageCode& page = found->second;
-  if (!(page.lines & lines_of(physical, size))) return false;
+  if (found == pages_.end() || !(found->second.lines & lines_of(physical, size))) return 0;
   std::vector<TranslatedBlock*> hit;
-  std::erase_if(page.blocks, [&](TranslatedBlock* b) {
-    const bool gone = b->covers(physical, size);
-    if (gone) hit.push_back(b);
-    return gone;
-  });
-  page.lines = 0;
-  for (TranslatedBlock* b : page.blocks) page.lines |= lines_of(b->key.physical, b->bytes);
-  if (page.blocks.empty()) pages_.erase(found);
-  for (TranslatedBlock* b : hit) drop(b, miss);
-  return !hit.empty();
+  for (TranslatedBlock* b : found->second.blocks)
+    if (b->covers(physical, size)) hit.push_back(b);
+  for (TranslatedBlock* b : hit) {
+    drop(b);
+    std::vector<TranslatedBlock*>& versions = dropped_[b->key];
+    if (versions.size() == kVersions) versions.erase(versions.begin());
+    versions.push_back(b);
+  }
+  return hit.size();
 }
 
-void BlockTable::drop(TranslatedBlock* block, const u8* miss) {
-  for (u32 number : block->linked_to) {
-    Link& link = links_[number];
-    if (link.to != block) continue;
+// Neither leads the block anywhere else but to its own stubs from now on, nor anything to it.
+void BlockTable::unlink(TranslatedBlock* block) {
+  for (const TranslatedBlock::Inbound& in : block->linked_from) {
+    TranslatedBlock::Link& link = in.from->links[in.link];
     link.to = nullptr;
-    if (link.from) point(link.field, link.stub);
+    point(in.from->code + link.field, in.from->code + link.stub);
+    connected_--;
   }
-  for (u32 number : block->links) {
-    Link& link = links_[number];
-    if (link.to) std::erase(link.to->linked_to, number);
-    link.from = nullptr;
+  block->linked_from.clear();
+  for (u32 i = 0; i < block->links.size(); i++) {
+    TranslatedBlock::Link& link = block->links[i];
+    if (!link.to) continue;
+    std::erase_if(link.to->linked_from, [&](const TranslatedBlock::Inbound& in) {
+      return in.from == block && in.link == i;
+    });
     link.to = nullptr;
+    point(block->code + link.field, block->code + link.stub);
+    connected_--;
   }
-  divert(block->checked, miss);
-  by_host_.erase(block->code);
-  blocks_.erase(block->key);
 }
 
-std::pair<u64, u64> BlockTable::count_links() const {
-  u64 living = 0, connected = 0;
-  for (const Link& link : links_) {
-    living += link.from != nullptr;
-    connected += link.to != nullptr;
+void BlockTable::drop(TranslatedBlock* block) {
+  ensure(block->live, "a block is dropped once");
+  unlink(block);
+  store_code(block->checked, diverted(block->checked, block->checked_code, miss_));
+  delist(block);
+}
+
+void BlockTable::retire(const u8* begin, const u8* end) {
+  for (auto at = by_host_.lower_bound(begin); at != by_host_.end() && at->first < end; ++at) {
+    TranslatedBlock* block = at->second.get();
+    if (block->live) {
+      drop(block);
+      continue;
+    }
+    auto versions = dropped_.find(block->key);
+    if (versions == dropped_.end()) continue;
+    std::erase(versions->second, block);
+    if (versions->second.empty()) dropped_.erase(versions);
   }
-  return {living, connected};
 }
 
-std::vector<u64> BlockTable::code_pages() const {
-  std::vector<u64> pages;
-  for (const auto& [page, code] : pages_) pages.push_back(page << 12);
-  return pages;
-}
-
-void BlockTable::clear() {
-  blocks_.clear();
-  by_host_.clear();
-  pages_.clear();
-  links_.clear();
+void BlockTable::forget(const u8* begin, const u8* end) {
+  by_host_.erase(by_host_.lower_bound(begin), by_host_.lower_bound(end));
 }
 
 }  // namespace menura::jit

@@ -1,16 +1,19 @@
-// BlockTable: the translated blocks of one code cache: look-up by key, by host address and by
-// physical page, links between them, and invalidation.
+// BlockTable: the translated blocks: look-up by key, by host address and by page of guest memory,
+// the direct jumps between them, and invalidation when the guest changes its code.
 //
-// Owner: one vCPU's engine. Threads: one. Addresses of host code are those of the writable alias.
+// Owner: Translations. Threads: under its lock, except may_have_code(). Host addresses are those of
+// the writable alias; code that others run is changed by single aligned stores only.
 // Example:
-//   if (TranslatedBlock* b = table.find(key)) enter(b->entry);
+//   if (TranslatedBlock* b = table.find(key)) enter(b->checked);
 //   table.invalidate(physical, size);   // the guest wrote there
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <map>
 #include <memory>
+#include <span>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "jit/ir/block.h"
@@ -25,57 +28,72 @@ struct SiteRecord {
 };
 
 struct TranslatedBlock {
+  // A direct jump out of the block: a 32-bit displacement, and where it leads when not linked.
+  struct Link {
+    u32 field = 0;  // offsets from the block's first byte
+    u32 stub = 0;
+    bool flags_saved = false;
+    TranslatedBlock* to = nullptr;
+  };
+  struct Inbound {
+    TranslatedBlock* from;
+    u32 link;
+  };
+
   ir::Key key;
-  u64 bytes = 0;  // of guest code, all in one page
+  std::vector<u8> guest;  // the code translated, all in one page
   u8* code = nullptr;
   u32 size = 0;
   u8* entry = nullptr;        // flags in the host's
   u8* entry_saved = nullptr;  // flags in the vCPU block
-  u8* checked = nullptr;
+  u8* checked = nullptr;      // 8-byte aligned
   std::vector<SiteRecord> sites;
-  std::vector<u64> pcs;        // of the instructions, and the end
-  std::vector<u32> links;      // out of it
-  std::vector<u32> linked_to;  // into it
-  u64 runs = 0;
+  std::vector<u64> pcs;  // of the instructions, and the end
+  std::vector<Link> links;
+  std::vector<Inbound> linked_from;
+  u64 checked_code = 0;  // the first 8 bytes there, while it lives
+  bool live = false;  // may be entered; else it waits to be revived or for its memory to be reused
+
   bool covers(u64 physical, u64 length) const {
-    return physical < key.physical + bytes && key.physical < physical + length;
+    return physical < key.physical + guest.size() && key.physical < physical + length;
   }
   const SiteRecord* site_at(const u8* host) const;
 };
 
 class BlockTable {
  public:
+  // `miss` is where the checked entries of dropped blocks lead; in the writable alias.
+  explicit BlockTable(const u8* miss) : miss_(miss) {}
+
   TranslatedBlock* find(const ir::Key& key) const;
   TranslatedBlock* find_host(const u8* code) const;
-
   TranslatedBlock* add(std::unique_ptr<TranslatedBlock> block);
-  // Links are numbered in order of their making.
-  u32 next_link() const { return static_cast<u32>(links_.size()); }
-  void add_link(TranslatedBlock* from, u8* field, u8* stub, u64 pc, bool flags_saved);
-  struct Link {
-    TranslatedBlock* from;
-    u8* field;
-    u8* stub;
-    u64 pc;
-    bool flags_saved;
-    TranslatedBlock* to;
-  };
-  Link* link(u32 number) { return number < links_.size() ? &links_[number] : nullptr; }
-  void connect(u32 number, TranslatedBlock* to);
+  // A dropped block of this key whose bytes were the same, alive again; null if there is none.
+  TranslatedBlock* revive(const ir::Key& key, std::span<const u8> code);
+  // Points the jump whose displacement is `field` at a block; if both are alive.
+  bool connect(const u8* field, TranslatedBlock* to);
 
-  // Whether [physical, physical + size) touches a 64-byte line with code, and whether its page
-  // holds any code at all.
+  // Whether the page at this address may hold code: a hint that never misses. Any thread.
+  bool may_have_code(u64 physical) const {
+    return filter_[filter_index(physical)].load(std::memory_order_seq_cst) != 0;
+  }
+  // Whether [physical, physical + size) touches a 64-byte line with code; it stays in one page.
   bool line_has_code(u64 physical, u64 size) const;
-  bool page_has_code(u64 physical) const { return pages_.contains(physical >> 12); }
-  // Drops the blocks on the lines touched; true when there were any. `miss` is where their checked
-  // entries lead from now on.
-  bool invalidate(u64 physical, u64 size, const u8* miss);
-  // All pages with code, for whoever must compare them with dirty bitmaps.
-  std::vector<u64> code_pages() const;
-  void clear();
+  size_t blocks_in_page(u64 physical) const;
+  // Drops the blocks that cover the bytes, inside one page. How many there were.
+  size_t invalidate(u64 physical, u64 size);
+  void drop(TranslatedBlock* block);
+  // Drops the blocks whose code lies in [begin, end), for ever; then, when nobody can be in there
+  // any more, forgets them.
+  void retire(const u8* begin, const u8* end);
+  void forget(const u8* begin, const u8* end);
+
   size_t size() const { return blocks_.size(); }
-  // Links of living blocks, and how many of them lead to their target.
-  std::pair<u64, u64> count_links() const;
+  u64 connected() const { return connected_; }  // jumps that lead to their targets
+  template <class Visit>
+  void each(Visit visit) const {
+    for (const auto& [key, block] : blocks_) visit(*block);
+  }
 
  private:
   struct KeyHash {
@@ -88,12 +106,21 @@ class BlockTable {
     u64 lines = 0;  // a bit per 64 bytes
     std::vector<TranslatedBlock*> blocks;
   };
-  void drop(TranslatedBlock* block, const u8* miss);
+  static constexpr size_t kFilterBits = 17;
+  static size_t filter_index(u64 physical) {
+    return (physical >> 12) * 0x9e3779b97f4a7c15 >> (64 - kFilterBits);
+  }
+  void enlist(TranslatedBlock* block);
+  void delist(TranslatedBlock* block);
+  void unlink(TranslatedBlock* block);
 
-  std::unordered_map<ir::Key, std::unique_ptr<TranslatedBlock>, KeyHash> blocks_;
-  std::map<const u8*, TranslatedBlock*> by_host_;
+  const u8* miss_;
+  std::unordered_map<ir::Key, TranslatedBlock*, KeyHash> blocks_;  // those alive
+  std::map<const u8*, std::unique_ptr<TranslatedBlock>> by_host_;  // all
+  std::unordered_map<ir::Key, std::vector<TranslatedBlock*>, KeyHash> dropped_;
   std::unordered_map<u64, PageCode> pages_;
-  std::vector<Link> links_;
+  std::array<std::atomic<u16>, size_t{1} << kFilterBits> filter_{};  // pages with code, by hash
+  u64 connected_ = 0;
 };
 
 }  // namespace menura::jit

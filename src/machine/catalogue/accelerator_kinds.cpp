@@ -60,7 +60,7 @@ struct JitProperties {
   std::string passes;
   bool perf_map = false;
   void describe(PropertyVisitor& p) {
-    p.field("tb-size", tb_size, "translated code kept per vCPU");
+    p.field("tb-size", tb_size, "translated code kept");
     p.field("opt", passes, "passes to leave out, as -flags or -all, separated by ':'");
     p.field("perf-map", perf_map, "write /tmp/perf-PID.map for Linux' perf");
   }

@@ -22,28 +22,42 @@ using Xbyak::Reg64;
 constexpr u64 kPageMask = 0xfff;
 constexpr auto kNear = Xbyak::CodeGenerator::T_NEAR;
 const void* address(const u8* routine) { return routine; }
-constexpr int kMaxOpBytes = 192;  // of one operation with its cold part
+constexpr size_t kMaxOpBytes = 192;  // of one operation, its cold part apart
 
 // Emits one block: the hot part in order, then the cold parts.
 class BlockWriter {
  public:
   BlockWriter(const Layout& layout, const ir::Block& block, u8* at, size_t room,
-              const Routines& routines, u32 first_link)
-      : a_(layout, at, room), l_(layout), b_(block), routines_(routines), first_link_(first_link) {}
+              const Routines& routines, u64 origin)
+      : a_(layout, at, room),
+        l_(layout),
+        b_(block),
+        routines_(routines),
+        room_(room),
+        origin_(origin) {}
 
   Compiled write() {
     checked_entry();
     out_.entry_saved = static_cast<u32>(a_.getSize());
     if (b_.ops.front().flags_live) a_.restore_flags(a_.t1);
     out_.entry = static_cast<u32>(a_.getSize());
-    for (const Op& op : b_.ops) emit(op);
-    for (Cold& cold : cold_) emit(cold);
+    for (const Op& op : b_.ops) {
+      if (!fits()) return {};
+      emit(op);
+    }
+    for (Cold& cold : cold_) {
+      if (!fits()) return {};
+      emit(cold);
+    }
     ensure(Xbyak::GetError() == Xbyak::ERR_NONE, "the assembler took all of a block");
     out_.size = static_cast<u32>(a_.getSize());
     return std::move(out_);
   }
 
  private:
+  // Whether there is room for another operation.
+  bool fits() const { return a_.getSize() + kMaxOpBytes <= room_; }
+
   // A part emitted behind the block.
   struct Cold {
     enum Kind : u8 { SlowLoad, SlowStore, Leave, LeaveLive, Link, Far } kind;
@@ -403,7 +417,7 @@ class BlockWriter {
         Link& link = out_.links[c.info];
         link.stub = static_cast<u32>(a_.getSize());
         a_.rewrite(link.field, static_cast<u32>(link.stub - (link.field + 4)), 4);
-        leave(c.pc, exit_info(ExitReason::Next, first_link_ + c.info + 1), c.flags_saved);
+        leave(c.pc, exit_info(ExitReason::Next, origin_ + link.field), c.flags_saved);
         break;
       }
     }
@@ -423,7 +437,8 @@ class BlockWriter {
   const Layout& l_;
   const ir::Block& b_;
   const Routines& routines_;
-  const u32 first_link_;
+  const size_t room_;
+  const u64 origin_;
   Compiled out_;
   std::deque<Cold> cold_;
   Flags flags_ = Flags::Host;
@@ -441,9 +456,9 @@ Routines Emitter::routines(u8* at, size_t room) {
 }
 
 Compiled Emitter::compile(const ir::Block& block, u8* at, size_t room, const Routines& routines,
-                          u32 first_link) {
-  if (room < 256 + block.ops.size() * kMaxOpBytes) return {};
-  return BlockWriter(layout_, block, at, room, routines, first_link).write();
+                          u64 origin) {
+  if (room < kMaxOpBytes) return {};
+  return BlockWriter(layout_, block, at, room, routines, origin).write();
 }
 
 }  // namespace menura::x64

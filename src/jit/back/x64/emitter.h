@@ -4,7 +4,7 @@
 // Design: docs/decisions/004-jit-host-code.md. Example:
 //   Emitter emitter(layout);
 //   Routines r = emitter.routines(writable, room);
-//   Compiled c = emitter.compile(block, writable_at, room, r, first_link);
+//   Compiled c = emitter.compile(block, writable_at, room, r, offset_of(writable_at));
 #pragma once
 
 #include <memory>
@@ -55,10 +55,11 @@ struct Compiled {
   // it compares with the block's pc.
   u32 entry = 0, entry_saved = 0, checked = 0;
   std::vector<Site> sites;
-  std::vector<Link> links;  // numbered from first_link on
+  std::vector<Link> links;
 };
 
-// exit_info: an ir::ExitReason in bits 7:0, for linkable exits the link's number + 1 above.
+// exit_info: an ir::ExitReason in bits 7:0; for linkable exits, above, the field of the link as an
+// offset into the code cache, never 0.
 constexpr u64 exit_info(ir::ExitReason reason, u64 link = 0) {
   return static_cast<u64>(reason) | link << 8;
 }
@@ -71,8 +72,9 @@ class Emitter {
   Emitter(const Layout& layout, SlowPath load, SlowPath store);
   ~Emitter();
   Routines routines(u8* at, size_t room);
+  // `origin` is at's offset into the code cache.
   Compiled compile(const ir::Block& block, u8* at, size_t room, const Routines& routines,
-                   u32 first_link);
+                   u64 origin);
 
  private:
   Layout layout_;
