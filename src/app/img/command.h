@@ -1,0 +1,67 @@
+// Command: one subcommand of menura-img: name, flags, and what it does. The table is in main.cpp.
+//
+// Owner: app/img. Threads: main, except in convert. A command's Result is the exit status.
+// Example: `Result<int> check(ImageSession& session, const Arguments& arguments);`
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "block/tool/arguments.h"
+#include "block/tool/image_session.h"
+
+namespace menura::img {
+
+struct Command {
+  std::string_view name;
+  std::string_view synopsis;  // after the name
+  std::span<const Flag> flags;
+  Result<int> (*run)(ImageSession& session, const Arguments& arguments);
+};
+
+extern const Command kAmend, kBench, kBitmap, kCheck, kCommit, kCompare, kConvert, kCreate, kDd,
+    kInfo, kMap, kMeasure, kRebase, kResize, kSnapshot;
+
+// Flags that most commands have.
+inline constexpr Flag kObject{0, "object", true};
+inline constexpr Flag kImageOpts{0, "image-opts"};
+inline constexpr Flag kFormat{'f', "format", true, false};
+inline constexpr Flag kForceShare{'U', "force-share"};
+inline constexpr Flag kQuiet{'q', "quiet", false, false};
+inline constexpr Flag kProgress{'p', "progress", false, false};
+inline constexpr Flag kOptions{'o', "options", true, false};
+inline constexpr Flag kCache{'t', "cache", true, false};
+inline constexpr Flag kSourceCache{'T', "source-cache", true, false};
+inline constexpr Flag kOutput{0, "output", true};
+
+// The one operand of most commands.
+Result<std::string> only_file(const Arguments& arguments);
+Result<bool> wants_json(const Arguments& arguments);
+// -f, --image-opts, -U, and the cache mode of that flag.
+Result<OpenImage> open_flags(const Arguments& arguments, std::string_view cache_flag = {},
+                             std::string_view cache_default = "writeback");
+// -o a=b,c=d, several times; the options of a driver and those of its file.
+Result<Value> creation_options(const Arguments& arguments);
+// "-o help" among them.
+bool asks_for_help(const Arguments& arguments);
+std::string options_help(const Graph& graph, const Driver& driver);
+Result<u64> size_argument(std::string_view what, std::string_view text);
+// To standard output, unless -q.
+void say(const Arguments& arguments, std::string_view text);
+
+// "    (12.34/100%)\r" on standard output, when -p is given.
+class Progress {
+ public:
+  Progress(const Arguments& arguments, u64 total);
+  ~Progress();
+  void done(u64 bytes);
+
+ private:
+  const bool shown_;
+  const u64 total_;
+  u64 so_far_ = 0;
+  int last_percent_ = -1;
+};
+
+}  // namespace menura::img

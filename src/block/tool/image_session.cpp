@@ -1,0 +1,137 @@
+#include "block/tool/image_session.h"
+
+#include <array>
+
+#include "base/base64.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "block/drivers.h"
+
+namespace menura {
+
+namespace {
+constexpr u64 kSecretLimit = 1 * MiB;
+}
+
+Result<CacheMode> parse_cache_mode(std::string_view name) {
+  if (name == "none" || name == "off") return CacheMode{{.direct = true}, false};
+  if (name == "directsync") return CacheMode{{.direct = true}, true};
+  if (name == "writeback") return CacheMode{};
+  if (name == "writethrough") return CacheMode{{}, true};
+  if (name == "unsafe") return CacheMode{{.no_flush = true}, false};
+  constexpr std::array<std::string_view, 5> kNames = {"none", "writeback", "writethrough",
+                                                      "directsync", "unsafe"};
+  return fail(Errc::InvalidArgument, "Invalid cache option '{}', expected one of {}{}", name,
+              join(kNames, ", "), suggestion(name, kNames));
+}
+
+Result<void> SecretObjects::add(std::string_view option) {
+  struct Secret {
+    std::string type, id, data, file, format = "raw";
+    void describe(PropertyVisitor& p) {
+      p.required("qom-type", type, "kind of the object");
+      p.required("id", id, "its name");
+      p.field("data", data, "the secret itself");
+      p.field("file", file, "a file that holds it");
+      p.field("format", format, "raw or base64");
+    }
+  } secret;
+  const Value given =
+      option.starts_with('{') ? TRY(parse_json(option)) : TRY(parse_keyval(option, "qom-type"));
+  TRY(read_properties(secret, given, "object"));
+  if (secret.type != "secret")
+    return fail(Errc::Unsupported, "Object type '{}' is not there, only secret is", secret.type);
+  if (secret.data.empty() == secret.file.empty())
+    return fail(Errc::InvalidArgument, "Secret '{}' needs either 'data' or 'file'", secret.id);
+  std::string bytes = secret.data;
+  if (!secret.file.empty())
+    bytes = TRY(read_file(secret.file, kSecretLimit), "Reading secret '{}'", secret.id);
+  if (secret.format == "base64") {
+    const std::vector<std::byte> plain = TRY(base64_decode(trim(bytes)), "Secret '{}'", secret.id);
+    bytes.assign(reinterpret_cast<const char*>(plain.data()), plain.size());
+  } else if (secret.format != "raw") {
+    return fail(Errc::InvalidArgument, "Secret '{}': format is raw or base64, not '{}'", secret.id,
+                secret.format);
+  }
+  if (!secrets_.emplace(secret.id, std::move(bytes)).second)
+    return fail(Errc::Exists, "There is an object '{}' already", secret.id);
+  return {};
+}
+
+Result<std::string> SecretObjects::find(std::string_view id) const {
+  const auto found = secrets_.find(id);
+  if (found == secrets_.end()) return fail(Errc::NotFound, "No secret with id '{}'", id);
+  return found->second;
+}
+
+ImageSession::ImageSession()
+    : graph_(all_drivers(), [this](std::string_view id) { return secrets_.find(id); }) {}
+
+Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) {
+  Graph::FileOptions options;
+  options.format = how.format;
+  options.read_only = !how.writable;
+  options.force_share = how.force_share;
+  options.no_backing = how.no_backing;
+  options.cache = how.cache.node;
+  options.more = Value::object();
+  if (how.unmap) options.more.set("discard", "unmap");
+  std::string file = name;
+  if (how.image_opts) {
+    if (!how.format.empty())
+      return fail(Errc::InvalidArgument, "--image-opts and --format are mutually exclusive");
+    const Value given = TRY(parse_keyval(name, "driver"));
+    file = "json:" + to_json(given);
+  }
+  NodePtr node = TRY(graph_.open_file(file, std::move(options)));
+  const u8 writes = how.writable ? kWrite | kResize : 0;
+  const u8 shares = how.writable ? kConsistentRead : kAllPermissions;
+  return Child::attach(
+      std::move(node),
+      {"this program", "root", {static_cast<u8>(kConsistentRead | writes), shares}});
+}
+
+namespace {
+
+void print_pretty(const Value& value, unsigned depth, std::string& out) {
+  const std::string inner((depth + 1) * 4, ' '), outer(depth * 4, ' ');
+  if (const Value::Object* object = value.as<Value::Object>()) {
+    out += "{\n";
+    for (size_t i = 0; i < object->size(); i++) {
+      out += inner + to_json(Value((*object)[i].first)) + ": ";
+      print_pretty((*object)[i].second, depth + 1, out);
+      out += i + 1 < object->size() ? ",\n" : "\n";
+    }
+    out += outer + "}";
+  } else if (const Value::List* list = value.as<Value::List>()) {
+    out += "[\n";
+    for (size_t i = 0; i < list->size(); i++) {
+      out += inner;
+      print_pretty((*list)[i], depth + 1, out);
+      out += i + 1 < list->size() ? ",\n" : "\n";
+    }
+    out += outer + "]";
+  } else {
+    out += to_json(value);
+  }
+}
+
+}  // namespace
+
+std::string pretty_json(const Value& value) {
+  std::string out;
+  print_pretty(value, 0, out);
+  return out;
+}
+
+// Three significant digits, and the largest unit in which there is at least 0.98 of one.
+std::string human_size(u64 bytes) {
+  constexpr std::string_view kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(bytes);
+  unsigned unit = 0;
+  while (unit + 1 < std::size(kUnits) && value / 1024 >= 0.976562) value /= 1024, unit++;
+  return format("{:.3g} {}", value, kUnits[unit]);
+}
+
+}  // namespace menura

@@ -1,0 +1,61 @@
+// ImageSession: what the tools menura-img, menura-io and menura-nbd begin with: a graph, secret
+// objects, and images opened as their options say.
+//
+// Owner: a tool's main(). Threads: main. Errors name option or file.
+// Example: `ImageSession s;  Child disk = TRY(s.open("a.qcow2", {.writable = true}));`
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "block/core/graph.h"
+
+namespace menura {
+
+// -t, -T: none, writeback, writethrough, directsync, unsafe.
+struct CacheMode {
+  CacheOptions node;
+  bool writethrough = false;  // every write is durable when done
+};
+Result<CacheMode> parse_cache_mode(std::string_view name);
+
+// The objects of --object: secrets by id (raw or base64; in the option, or in a file).
+class SecretObjects {
+ public:
+  // "secret,id=s0,file=/x,format=base64", or JSON. Other kinds are Errc::Unsupported.
+  Result<void> add(std::string_view option);
+  Result<std::string> find(std::string_view id) const;
+
+ private:
+  std::map<std::string, std::string, std::less<>> secrets_;
+};
+
+struct OpenImage {
+  std::string format;  // empty: by its first bytes
+  bool writable = false;
+  bool force_share = false;
+  bool no_backing = false;
+  bool image_opts = false;  // the name is options, not a file name
+  bool unmap = true;        // zeroing and discarding may give space back
+  CacheMode cache;
+};
+
+class ImageSession {
+ public:
+  ImageSession();
+  Graph& graph() { return graph_; }
+  SecretObjects& secrets() { return secrets_; }
+  Result<Child> open(const std::string& name, const OpenImage& how);
+
+ private:
+  SecretObjects secrets_;
+  Graph graph_;
+};
+
+// JSON as QEMU's tools print it: indented by four spaces.
+std::string pretty_json(const Value& value);
+// "disk size: 196 KiB": QEMU's form of sizes for people.
+std::string human_size(u64 bytes);
+
+}  // namespace menura
