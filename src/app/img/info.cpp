@@ -163,7 +163,7 @@ MapEntry map_entry(const ChainExtent& e, u64 start) {
   m.present = e.extent.kind != ExtentKind::Hole;
   m.zero = e.extent.kind == ExtentKind::Zero || e.extent.kind == ExtentKind::Hole;
   m.data = e.extent.kind == ExtentKind::Data || e.extent.kind == ExtentKind::Opaque;
-  if (e.extent.at && m.present) {
+  if (e.extent.at) {
     m.offset = e.extent.offset;
     m.file = e.extent.at->filename();
   }

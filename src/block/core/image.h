@@ -26,7 +26,8 @@ class SnapshotStore;
 enum class ExtentKind : u8 {
   Data,    // plain bytes at `offset` of `at`
   Zero,    // reads as zeroes, whatever lies below; has space at `offset` of `at` if that is set
-  Hole,    // not in this image: the backing image answers, or zeroes where there is none
+  Hole,    // not in this image: the backing image answers, or zeroes where there is none; may have
+           // space at `offset` of `at` all the same
   Opaque,  // in this image, but only read() knows the bytes: compressed, encrypted, remote
 };
 

@@ -10,20 +10,20 @@
 namespace menura::qcow2 {
 
 void CreateOptions::describe(PropertyVisitor& p) {
-  p.field("backing_file", backing_file, "File name of a base image");
-  p.field("backing_fmt", backing_fmt, "Image format of the base image");
   p.field("cluster_size", cluster_size, "qcow2 cluster size");
-  p.field("compat", compat, "Compatibility level (v2 [0.10] or v3 [1.1])");
+  p.field("extended_l2", extended_l2, "Extended L2 tables");
   p.field("compression_type", compression_type,
           "Compression method used for image cluster compression");
+  p.field("size", size, "Virtual disk size");
+  p.field("backing_file", backing_file, "File name of a base image");
+  p.field("backing_fmt", backing_fmt, "Image format of the base image");
+  p.field("lazy_refcounts", lazy_refcounts, "Postpone refcount updates");
+  p.field("refcount_bits", refcount_bits, "Width of a reference count entry in bits");
+  p.field("compat", compat, "Compatibility level (v2 [0.10] or v3 [1.1])");
   p.field("data_file", data_file, "File name of an external data file");
   p.field("data_file_raw", data_file_raw, "The external data file must stay valid as a raw image");
-  p.field("extended_l2", extended_l2, "Extended L2 tables");
-  p.field("lazy_refcounts", lazy_refcounts, "Postpone refcount updates");
   p.field("preallocation", preallocation,
           "Preallocation mode (allowed values: off, metadata, falloc, full)");
-  p.field("refcount_bits", refcount_bits, "Width of a reference count entry in bits");
-  p.field("size", size, "Virtual disk size");
 }
 
 void AmendOptions::describe(PropertyVisitor& p) {

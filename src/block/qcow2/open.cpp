@@ -181,12 +181,8 @@ bool Qcow2Image::has_zero_init() const {
   return header_.has_data_file() ? (*data_)->image().has_zero_init() : true;
 }
 
-std::optional<u64> Qcow2Image::allocated_size() {
-  std::optional<u64> sum = file_->image().allocated_size();
-  if (sum && data_ != &file_)
-    if (const std::optional<u64> data = (*data_)->image().allocated_size()) *sum += *data;
-  return sum;
-}
+// An external data file tells of its own.
+std::optional<u64> Qcow2Image::allocated_size() { return file_->image().allocated_size(); }
 
 ImageInfo Qcow2Image::info() {
   ImageInfo info;
@@ -202,18 +198,18 @@ ImageInfo Qcow2Image::info() {
            enum_names(header_.compression)[static_cast<size_t>(header_.compression)]);
   if (header_.version >= 3) {
     data.set("lazy-refcounts", (header_.compatible & kLazyRefcounts) != 0);
+    Value bitmaps = Bitmaps::describe(*this);
+    if (!bitmaps.as<Value::List>()->empty()) data.set("bitmaps", std::move(bitmaps));
+    data.set("refcount-bits", u64{header_.refcount_bits()});
     if (header_.has_data_file()) {
       data.set("data-file", header_.data_file);
       data.set("data-file-raw", header_.data_file_is_raw());
       info.data_file = header_.data_file;
     }
-    data.set("refcount-bits", i64{header_.refcount_bits()});
     data.set("corrupt", info.corrupt);
     data.set("extended-l2", header_.extended_l2());
-    if (Value list = Bitmaps::describe(*this); !list.as<Value::List>()->empty())
-      data.set("bitmaps", std::move(list));
   } else {
-    data.set("refcount-bits", i64{header_.refcount_bits()});
+    data.set("refcount-bits", u64{header_.refcount_bits()});
   }
   info.specific = Value::object();
   info.specific.set("type", "qcow2");

@@ -11,8 +11,11 @@ Result<Extent> Qcow2Image::map(u64 offset, u64 length) {
   const Run run = TRY(run_at(offset, length));
   Extent extent{.length = run.length};
   switch (run.kind) {
-    case Kind::Hole:
-    case Kind::HoleAlloc: extent.kind = ExtentKind::Hole; break;
+    case Kind::Hole: extent.kind = ExtentKind::Hole; break;
+    case Kind::HoleAlloc:
+      extent.kind = ExtentKind::Hole;
+      extent.at = &(*data_)->image(), extent.offset = run.host;
+      break;
     case Kind::Zero: extent.kind = ExtentKind::Zero; break;
     case Kind::ZeroAlloc:
       extent.kind = ExtentKind::Zero;
