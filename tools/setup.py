@@ -45,6 +45,7 @@ PACKAGES = {
     "busybox-static": "userland of test guests",
     "cpio": "makes initial RAM disks",
     "qemu-system-x86": "peer to compare behaviour and speed with",
+    "gdb": "judges the GDB server",
     "qemu-utils": "qemu-img: judges our disk images",
 }
 

@@ -7,6 +7,9 @@
 
 #include <cerrno>
 
+#include "base/fd_sets.h"
+#include "base/units.h"
+
 namespace menura {
 
 UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
@@ -23,6 +26,9 @@ void UniqueFd::reset() {
 }
 
 Result<UniqueFd> open_file(const std::string& path, int flags, unsigned mode) {
+  if (path.starts_with(kFdSetPath))
+    return open_from_fd_set(
+        static_cast<u32>(TRY(parse_u64(std::string_view(path).substr(kFdSetPath.size())))), flags);
   int fd;
   do fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   while (fd < 0 && errno == EINTR);

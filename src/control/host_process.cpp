@@ -1,6 +1,7 @@
 #include "control/host_process.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,7 +50,7 @@ Result<void> set_up_messages(const ProgramOptions& options) {
   auto file = std::make_shared<UniqueFd>();
   if (!options.log_file.empty())
     *file = TRY(open_file(options.log_file, O_WRONLY | O_CREAT | O_APPEND), "-D");
-  const bool dated = options.message_timestamps;
+  const bool dated = options.messages.timestamp;
   const auto write = [file, dated](std::string_view text) {
     write_line(*file ? file->get() : STDERR_FILENO,
                format("{}{}", dated ? timestamp() : std::string(), text));
@@ -73,7 +74,13 @@ Result<void> set_up_messages(const ProgramOptions& options) {
 
 void print_error(const ProgramOptions& options, std::string_view text) {
   write_line(STDERR_FILENO,
-             format("{}{}: {}", options.message_timestamps ? timestamp() : "", kProgram, text));
+             format("{}{}: {}", options.messages.timestamp ? timestamp() : "", kProgram, text));
+}
+
+Result<void> lock_memory() {
+  if (::mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+    return fail_errno(errno, "-overcommit mem-lock=on: locking memory");
+  return {};
 }
 
 Result<std::unique_ptr<Background>> Background::enter() {

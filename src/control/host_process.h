@@ -17,6 +17,9 @@ namespace menura {
 // -d, -D, -trace, -msg: where messages and traces go, and what is before them.
 Result<void> set_up_messages(const ProgramOptions& options);
 
+// -overcommit mem-lock=on: nothing of this process is ever swapped.
+Result<void> lock_memory();
+
 // "menura-system-x86_64: text", perhaps with the time in front.
 void print_error(const ProgramOptions& options, std::string_view text);
 

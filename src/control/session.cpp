@@ -1,12 +1,22 @@
 #include "control/session.h"
 
+#include <sys/mman.h>
+
 #include "base/log.h"
+#include "control/options/chardev_forms.h"
 #include "machine/catalogue/catalogue_tables.h"
 #include "machine/chardevs.h"
 
 namespace menura {
 
 namespace {
+
+// -machine dump-guest-core=off
+void keep_ram_out_of_core_dumps(Machine& machine) {
+  const auto view = machine.memory().view();
+  for (const FlatRange& range : view->ranges())
+    if (range.ram) ::madvise(range.ram->host(), range.ram->size(), MADV_DONTDUMP);
+}
 
 // A default for a device that does not exist changes nothing, which users should know.
 void warn_of_unused_globals(const MachineConfig& config) {
@@ -23,11 +33,18 @@ Result<std::unique_ptr<Session>> Session::build(ProgramOptions options) {
   session->machine_ = TRY(Machine::build(options.machine, catalogue()));
   Machine& machine = *session->machine_;
   const MachineLock::Guard guard(machine.lock());
+  if (!machine.config().machine.dump_guest_core) keep_ram_out_of_core_dumps(machine);
   session->signals_ =
       TRY(SignalWatch::create(machine.loop(), {SIGINT, SIGTERM, SIGHUP},
                               [&machine](int) { machine.request_shutdown(Cause::HostSignal); }));
   session->target_ = std::make_unique<MonitorTarget>(machine);
+  for (const NamedOptions& object : options.machine.objects)
+    TRY(session->target_->objects.create(object, machine.config()), "-object");
   TRY(session->open_monitors(options.monitors));
+  if (!options.gdb_chardev.empty()) TRY(session->open_gdb(options.gdb_chardev), "-gdb");
+  session->target_->start_gdb = [s = session.get()](std::string_view form) {
+    return s->start_gdb(form);
+  };
   TRY(session->open_qtest(options));
   return session;
 }
@@ -37,6 +54,7 @@ Session::~Session() {
   const MachineLock::Guard guard(machine_->lock());
   machine_->stop(RunState::Shutdown);
   qtest_.reset();
+  gdb_.reset();
   hmp_monitors_.clear();
   qmp_monitors_.clear();
   target_.reset();
@@ -53,6 +71,22 @@ Result<void> Session::open_monitors(const std::vector<MonitorOptions>& monitors)
           *target_, chardev, monitor.pretty ? QmpFormat::Pretty : QmpFormat::Compact));
   }
   return {};
+}
+
+Result<void> Session::open_gdb(const std::string& chardev) {
+  gdb_ = std::make_unique<GdbStub>(*target_, *TRY(machine_->chardevs().connect(chardev)));
+  return {};
+}
+
+Result<std::string> Session::start_gdb(std::string_view form) {
+  constexpr std::string_view kId = "gdb";
+  ChardevForm chardev = TRY(parse_gdb_form(form));
+  gdb_.reset();
+  machine_->chardevs().disconnect(kId);
+  if (chardev.kind == ChardevForm::Kind::None) return std::string("Disabled gdbserver\n");
+  if (chardev.kind == ChardevForm::Kind::New) TRY(machine_->chardevs().create(chardev.chardev));
+  TRY(open_gdb(chardev.id));
+  return format("Waiting for gdb connection on device '{}'\n", form);
 }
 
 Result<void> Session::open_qtest(const ProgramOptions& options) {

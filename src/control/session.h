@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "accel/dummy/qtest_server.h"
+#include "control/gdbstub/gdb_stub.h"
 #include "control/host_process.h"
 #include "control/monitor/hmp_monitor.h"
 #include "control/monitor/monitor_target.h"
@@ -35,6 +36,9 @@ class Session {
  private:
   Session() = default;
   Result<void> open_monitors(const std::vector<MonitorOptions>& monitors);
+  Result<void> open_gdb(const std::string& chardev);
+  // For the monitor: on this character device from now on, or nowhere (none).
+  Result<std::string> start_gdb(std::string_view form);
   Result<void> open_qtest(const ProgramOptions& options);
 
   // Wiring, in the order of making
@@ -43,6 +47,7 @@ class Session {
   std::unique_ptr<MonitorTarget> target_;
   std::vector<std::unique_ptr<QmpMonitor>> qmp_monitors_;
   std::vector<std::unique_ptr<HmpMonitor>> hmp_monitors_;
+  std::unique_ptr<GdbStub> gdb_;
   std::unique_ptr<QtestPins> qtest_pins_;
   std::unique_ptr<QtestLog> qtest_log_;
   std::unique_ptr<QtestServer> qtest_;

@@ -61,6 +61,7 @@ struct MachineType {
   std::string_view alias;  // empty: none
   std::string_view description;
   unsigned max_cpus = 1;
+  bool has_cpus = true;
   bool is_default = false;
   std::unique_ptr<Board> (*make)(Machine& machine);
 };

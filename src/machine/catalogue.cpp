@@ -28,9 +28,8 @@ Result<const DeviceKind*> Catalogue::find_device(std::string_view name) const {
 }
 
 bool Catalogue::takes_globals(std::string_view driver) const {
-  const auto named = [&](const DeviceKind& kind) { return kind.name == driver; };
-  return std::ranges::any_of(devices, named) ||
-         std::ranges::find(built_in, driver) != built_in.end();
+  const auto named = [&](const auto& kind) { return kind.name == driver; };
+  return std::ranges::any_of(devices, named) || std::ranges::any_of(built_in, named);
 }
 
 }  // namespace menura

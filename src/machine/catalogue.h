@@ -30,11 +30,16 @@ struct DeviceKind {
                                           const Value& options);
 };
 
+// A device of the boards themselves whose properties -global sets.
+struct BuiltInKind {
+  std::string_view name;
+  std::vector<PropertyInfo> (*properties)();
+};
+
 struct Catalogue {
   std::span<const MachineType> machines;
   std::span<const DeviceKind> devices;
-  // Devices of the boards themselves whose properties -global sets.
-  std::span<const std::string_view> built_in;
+  std::span<const BuiltInKind> built_in;
   // Tries what the configuration names, in order; warns of those that did not work.
   Result<std::unique_ptr<Accelerator>> (*choose_accelerator)(Machine& machine,
                                                              const AcceleratorContext& context);

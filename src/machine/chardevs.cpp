@@ -30,7 +30,7 @@ Result<void> Chardevs::create(const NamedOptions& options) {
   given.set("id", options.id);
   TRY(read_properties(all, given, format("-chardev {}", options.name)));
   auto chardev = TRY(open_chardev(loop_, config), "-chardev {}", options.id);
-  Entry entry;
+  Entry entry{.kind = options.name};
   if (all.mux)
     entry.mux = std::make_unique<Mux>(std::move(chardev), quit_);
   else
@@ -39,14 +39,16 @@ Result<void> Chardevs::create(const NamedOptions& options) {
   return {};
 }
 
-Result<Chardev*> Chardevs::connect(std::string_view id) {
+Result<Chardevs::Entries::iterator> Chardevs::find(std::string_view id) {
   const auto at = entries_.find(id);
-  if (at == entries_.end()) {
-    std::vector<std::string_view> ids;
-    for (const auto& [name, entry] : entries_) ids.push_back(name);
-    return fail(Errc::NotFound, "There is no character device '{}'{}", id, suggestion(id, ids));
-  }
-  Entry& entry = at->second;
+  if (at != entries_.end()) return at;
+  std::vector<std::string_view> ids;
+  for (const auto& [name, entry] : entries_) ids.push_back(name);
+  return fail(Errc::NotFound, "There is no character device '{}'{}", id, suggestion(id, ids));
+}
+
+Result<Chardev*> Chardevs::connect(std::string_view id) {
+  Entry& entry = TRY(find(id))->second;
   if (entry.mux) return &entry.mux->add_port();
   if (std::exchange(entry.connected, true))
     return fail(Errc::Busy, "Character device '{}' is in use already (mux=on lets it be shared)",
@@ -54,10 +56,30 @@ Result<Chardev*> Chardevs::connect(std::string_view id) {
   return entry.plain.get();
 }
 
+void Chardevs::disconnect(std::string_view id) {
+  const auto at = entries_.find(id);
+  if (at != entries_.end() && at->second.plain) entries_.erase(at);
+}
+
+Result<void> Chardevs::remove(std::string_view id) {
+  const Entries::iterator at = TRY(find(id));
+  if (at->second.mux ? at->second.mux->ports() > 0 : at->second.connected)
+    return fail(Errc::Busy, "Character device '{}' is in use", id);
+  entries_.erase(at);
+  return {};
+}
+
+Result<RingChardev*> Chardevs::ring(std::string_view id) {
+  Entry& entry = TRY(find(id))->second;
+  if (entry.kind != "ringbuf" || entry.mux)
+    return fail(Errc::InvalidArgument, "Character device '{}' is no ringbuf", id);
+  return static_cast<RingChardev*>(entry.plain.get());
+}
+
 std::vector<Chardevs::Info> Chardevs::list() const {
   std::vector<Info> infos;
   for (const auto& [id, entry] : entries_)
-    infos.push_back({id, entry.mux ? "mux" : entry.plain->where(),
+    infos.push_back({id, entry.kind, entry.mux ? "mux" : entry.plain->where(),
                      entry.mux ? entry.mux->ports() > 0 : entry.connected});
   return infos;
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "chardev/mux.h"
+#include "chardev/ring.h"
 #include "event/event_loop.h"
 #include "io/chardev.h"
 #include "machine/config.h"
@@ -27,9 +28,17 @@ class Chardevs {
   // For one more user, with did-you-mean; Busy when it serves another already.
   Result<Chardev*> connect(std::string_view id);
 
+  // Its one user is gone for good, and the device with it; no matter if there is none.
+  void disconnect(std::string_view id);
+  // Errc::Busy while somebody is connected.
+  Result<void> remove(std::string_view id);
+  // Of a kind that a monitor reads and writes itself; InvalidArgument for others.
+  Result<RingChardev*> ring(std::string_view id);
+
   // For query-chardev: id and where its other end is.
   struct Info {
     std::string id;
+    std::string kind;
     std::string where;
     bool connected = false;
   };
@@ -39,13 +48,17 @@ class Chardevs {
   struct Entry {
     std::unique_ptr<Chardev> plain;  // or
     std::unique_ptr<Mux> mux;
+    std::string kind;
     bool connected = false;
   };
+
+  using Entries = std::map<std::string, Entry, std::less<>>;
+  Result<Entries::iterator> find(std::string_view id);
 
   // Wiring
   EventLoop& loop_;
   std::function<void()> quit_;
-  std::map<std::string, Entry, std::less<>> entries_;
+  Entries entries_;
 };
 
 }  // namespace menura

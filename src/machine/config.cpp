@@ -38,6 +38,7 @@ void MachineOptions::describe(PropertyVisitor& p) {
   p.field("acpi", acpi, "ACPI tables and power management");
   p.field("max-ram-below-4g", max_ram_below_4g, "RAM below the PCI hole");
   p.field("memory-backend", memory_backend, "id of the object that is the RAM");
+  p.field("dump-guest-core", dump_guest_core, "have the RAM in core dumps of this program");
 }
 
 void MemoryOptions::describe(PropertyVisitor& p) {

@@ -31,6 +31,7 @@ struct MachineOptions {
   bool acpi = true;
   std::optional<Size> max_ram_below_4g;
   std::string memory_backend;
+  bool dump_guest_core = true;
   void describe(PropertyVisitor& p);
 };
 
@@ -142,6 +143,7 @@ struct MachineConfig {
   std::vector<DriveOptions> drives;
   std::vector<NamedOptions> chardevs;
   std::vector<NamedOptions> devices;
+  std::vector<NamedOptions> objects;
   std::vector<std::string> serials;   // chardev ids, "" for none: the board's ports in order
   std::string debugcon;               // chardev id for port 402h
   std::vector<NamedOptions> globals;  // name: driver; options: defaults of its properties

@@ -16,8 +16,8 @@ namespace {
 TRACE_EVENT(kStartup, "machine.startup", "{}");
 TRACE_EVENT(kRunState, "machine.run_state", "{} to {}");
 
-constexpr std::string_view kRunStates[] = {"prelaunch", "running",   "paused",
-                                           "shutdown",  "suspended", "internal-error"};
+constexpr std::string_view kRunStates[] = {"prelaunch", "running",        "paused", "shutdown",
+                                           "suspended", "internal-error", "debug"};
 constexpr std::string_view kCauses[] = {"host-qmp-quit",  "host-signal", "host-qmp-system-reset",
                                         "guest-shutdown", "guest-reset", "guest-panic",
                                         "subsystem-reset"};
@@ -90,6 +90,7 @@ Result<void> Machine::create_accelerator() {
 }
 
 Result<void> Machine::create_cpus() {
+  if (!type_->has_cpus) return {};
   for (unsigned index = 0; index < topology_.cpus; index++) {
     VcpuConfig vcpu = TRY(board_->cpu_config(index));
     vcpu.index = index;
@@ -217,7 +218,12 @@ void Machine::on_cpu_exit(VcpuThread& cpu, Exit exit) {
   switch (exit) {
     case Exit::Reset: return request_reset(Cause::GuestReset);
     case Exit::Shutdown: return request_shutdown(Cause::GuestShutdown);
-    case Exit::Debug: return loop_->post([this] { stop(RunState::Paused); });
+    case Exit::Debug:
+      loop_->post([this, &cpu] {
+        if (debug_watcher_) debug_watcher_(cpu);
+        stop(RunState::Debug);
+      });
+      return;
     case Exit::Failed:
       log_error("{}: {}", cpu.name(), cpu.vcpu().failure());
       // Nobody is there to look at the wreck unless a monitor stays: the program ends with an error.

@@ -29,7 +29,7 @@
 namespace menura {
 
 // As the monitor names them (enum_names).
-enum class RunState : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, InternalError };
+enum class RunState : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, InternalError, Debug };
 std::span<const std::string_view> enum_names(RunState);
 
 // Why a reset or shutdown happens, as the monitor names it.
@@ -101,6 +101,10 @@ class Machine {
   void request_exit(int status);
   void set_no_shutdown(bool on) { config_.no_shutdown = on; }
 
+  // Told in the loop of a vCPU that came to what a debugger asked for, and rests. One watcher.
+  using DebugWatcher = std::function<void(VcpuThread&)>;
+  void watch_debug_exits(DebugWatcher watcher) { debug_watcher_ = std::move(watcher); }
+
   // Every event, in order; observers stay for the machine's life or until removed.
   using Observer = std::function<void(const MachineEvent&)>;
   unsigned observe(Observer observer);
@@ -153,6 +157,7 @@ class Machine {
   };
   std::vector<Observation> observers_;
   unsigned next_observer_ = 1;
+  DebugWatcher debug_watcher_;
 };
 
 }  // namespace menura

@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "state/shape.h"
 #include "state/value.h"
 
 namespace menura {
@@ -23,6 +24,14 @@ namespace menura {
 struct Size {
   u64 bytes = 0;
   bool operator==(const Size&) const = default;
+};
+
+class PropertyVisitor;
+
+// A struct with properties of its own.
+template <class T>
+concept HasProperties = std::is_class_v<T> && requires(T& value, PropertyVisitor& p) {
+  value.describe(p);
 };
 
 // An enum that a property reads by name declares, beside it:
@@ -56,6 +65,7 @@ struct Converter<bool> {
   static Result<bool> from(const Value& v) { return to_bool(v); }
   static Value to(bool v) { return v; }
   static std::string name() { return "bool"; }
+  static Shape shape() { return {.kind = Shape::Kind::Boolean}; }
 };
 template <std::integral T>
 struct Converter<T> {
@@ -75,30 +85,35 @@ struct Converter<T> {
   static std::string name() {
     return format("{}{}", std::is_signed_v<T> ? "int" : "uint", 8 * sizeof(T));
   }
+  static Shape shape() { return {.kind = Shape::Kind::Integer}; }
 };
 template <>
 struct Converter<Size> {
   static Result<Size> from(const Value& v) { return Size{TRY(to_size(v))}; }
   static Value to(Size v) { return v.bytes; }
   static std::string name() { return "size"; }
+  static Shape shape() { return {.kind = Shape::Kind::Size}; }
 };
 template <>
 struct Converter<double> {
   static Result<double> from(const Value& v) { return to_real(v); }
   static Value to(double v) { return v; }
   static std::string name() { return "number"; }
+  static Shape shape() { return {.kind = Shape::Kind::Number}; }
 };
 template <>
 struct Converter<std::string> {
   static Result<std::string> from(const Value& v) { return to_text(v); }
   static Value to(const std::string& v) { return v; }
   static std::string name() { return "str"; }
+  static Shape shape() { return {.kind = Shape::Kind::Text}; }
 };
 template <>
 struct Converter<Value> {
   static Result<Value> from(const Value& v) { return v; }
   static Value to(const Value& v) { return v; }
   static std::string name() { return "any"; }
+  static Shape shape() { return {.kind = Shape::Kind::Any}; }
 };
 template <NamedEnum T>
 struct Converter<T> {
@@ -110,6 +125,10 @@ struct Converter<T> {
       joined.append(joined.empty() ? "" : "|").append(n);
     return joined;
   }
+  static Shape shape() {
+    const std::span<const std::string_view> names = enum_names(T{});
+    return {.kind = Shape::Kind::Choice, .choices = {names.begin(), names.end()}};
+  }
 };
 template <class T>
 struct Converter<std::optional<T>> {
@@ -118,6 +137,7 @@ struct Converter<std::optional<T>> {
   }
   static Value to(const std::optional<T>& v) { return v ? Converter<T>::to(*v) : Value(); }
   static std::string name() { return Converter<T>::name(); }
+  static Shape shape() { return Converter<T>::shape(); }
 };
 template <class T>
 struct Converter<std::vector<T>> {
@@ -137,12 +157,13 @@ struct Converter<std::vector<T>> {
     return list;
   }
   static std::string name() { return "list of " + Converter<T>::name(); }
+  static Shape shape() { return {.kind = Shape::Kind::List, .element = {Converter<T>::shape()}}; }
 };
 
 template <class T>
-concept Convertible = requires {
-  Converter<T>::name();
-};
+inline constexpr bool is_optional_value = false;
+template <class T>
+inline constexpr bool is_optional_value<std::optional<T>> = true;
 
 std::string print_value(const Value& value);
 

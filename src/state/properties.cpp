@@ -162,6 +162,15 @@ void PropertyLister::nested(std::string_view name, std::string_view, const Value
   for (PropertyInfo& info : inner.properties) properties.push_back(std::move(info));
 }
 
+const Value* PropertyShaper::next(std::string_view name, const Type& type, std::string_view help) {
+  shape.members.push_back({.name = std::string(name),
+                           .help = std::string(help),
+                           .shape = type.shape(),
+                           .required = type.required,
+                           .optional = type.optional});
+  return nullptr;
+}
+
 void PropertyWriter::store(std::string_view name, Value value) {
   if (!value.is_null()) object.set(name, std::move(value));
 }

@@ -30,8 +30,8 @@ class PropertyVisitor {
  public:
   virtual ~PropertyVisitor() = default;
 
-  // bool, integers, Size, double, std::string, named enums, Value (anything), std::optional of
-  // these (absent allowed to stay), std::vector of these, and structs with a describe().
+  // bool, integers, Size, double, std::string, named enums, Value (anything), structs with a
+  // describe(), std::optional of these (absent allowed to stay), and std::vector of these.
   template <class T>
   void field(std::string_view name, T& value, std::string_view help = {});
   // As field(), but the user must give it.
@@ -46,6 +46,8 @@ class PropertyVisitor {
     std::string name;   // "bool", "uint16", "size", "str", "on|off|auto"
     std::string value;  // the present value, printed
     bool required = false;
+    bool optional = false;
+    Shape (*shape)() = nullptr;
   };
   // The user's value for this member, or null to leave it; type describes it.
   virtual const Value* next(std::string_view name, const Type& type, std::string_view help) = 0;
@@ -64,9 +66,10 @@ class PropertyVisitor {
 template <class T>
 void PropertyVisitor::field(std::string_view name, T& value, std::string_view help) {
   const bool required = std::exchange(required_, false);
-  if constexpr (detail::Convertible<T>) {
+  if constexpr (!HasProperties<T>) {
     const Type type{detail::Converter<T>::name(),
-                    detail::print_value(detail::Converter<T>::to(value)), required};
+                    detail::print_value(detail::Converter<T>::to(value)), required,
+                    detail::is_optional_value<T>, detail::Converter<T>::shape};
     const Value* given = next(name, type, help);
     if (!reading()) return store(name, detail::Converter<T>::to(value));
     if (!given) return;
@@ -74,7 +77,8 @@ void PropertyVisitor::field(std::string_view name, T& value, std::string_view he
     if (!converted) return problem(name, std::move(converted.error()));
     value = std::move(converted).value();
   } else {
-    const Value* given = next(name, {"object", "", required}, help);
+    const Value* given =
+        next(name, {"object", "", required, false, detail::Converter<T>::shape}, help);
     nested(name, help, given, [&](PropertyVisitor& inner) { value.describe(inner); });
   }
 }
@@ -160,6 +164,45 @@ Value write_properties(T config) {
   config.describe(writer);
   return std::move(writer.object);
 }
+
+// The members as a type.
+class PropertyShaper final : public PropertyVisitor {
+ public:
+  Shape shape{.kind = Shape::Kind::Object};
+
+ protected:
+  const Value* next(std::string_view name, const Type& type, std::string_view help) override;
+  void store(std::string_view, Value) override {}
+  bool reading() const override { return true; }
+  void problem(std::string_view, Error) override {}
+  void nested(std::string_view, std::string_view, const Value*,
+              const std::function<void(PropertyVisitor&)>&) override {}
+};
+
+// Of a struct with properties, or anything else that may be one.
+template <class T>
+Shape shape_of() {
+  return detail::Converter<T>::shape();
+}
+
+namespace detail {
+template <HasProperties T>
+struct Converter<T> {
+  static Result<T> from(const Value& v) {
+    T object;
+    TRY(read_properties(object, v, {}));
+    return object;
+  }
+  static Value to(const T& v) { return write_properties(v); }
+  static std::string name() { return "object"; }
+  static Shape shape() {
+    T object;
+    PropertyShaper shaper;
+    object.describe(shaper);
+    return std::move(shaper.shape);
+  }
+};
+}  // namespace detail
 
 // "  name=<type>  - help (default: x)" lines, aligned.
 std::string print_properties(const std::vector<PropertyInfo>& properties);

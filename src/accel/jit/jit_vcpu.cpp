@@ -211,7 +211,10 @@ std::optional<Exit> JitVcpu::turn() {
   safepoint();
   if (block_->poll.load(std::memory_order_relaxed))
     if (auto exit = attend()) return exit;
+  // A step is of the instruction that is there, not into an interrupt.
+  if (debug_.single_step) return debugged_turn();
   if (auto exit = interrupts()) return exit;
+  if (!debug_.points.empty()) return debugged_turn();
   const bool one_by_one =
       (s_.rflags & x86::kTf) || s_.interrupt_shadow || options_.block_limit == 0;
   if (one_by_one) return step();

@@ -40,6 +40,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::string failure() const override { return failure_; }
   void get(x86::State& state) override;
   void set(const x86::State& state) override;
+  Result<void> set_debug(const DebugControl& control) override;
 
   void set_intr(bool pending) override;
   void nmi() override { wake(attention::kNmi); }
@@ -89,6 +90,10 @@ class JitVcpu final : public Vcpu, private CpuSide {
   x86::OrFault<void> run_thunk(const Insn& insn, void* pointer);
   u64 linear_of(const ir::Address& address) const;
 
+  // For a debugger: debug.cpp.
+  std::optional<Exit> debugged_turn();
+  std::optional<u64> watched_value(const DebugControl::Point& point);
+
   struct Thunk {
     const u8* code;  // writable alias
     const u8* entry;
@@ -137,6 +142,9 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::atomic<bool> intr_{false};
   std::atomic<u8> sipi_vector_{0};
   u64 tsc_offset_ = 0;  // guest TSC less host TSC
+  DebugControl debug_;
+  std::vector<std::optional<u64>> watched_;  // of debug_.points, before the next instruction
+  std::optional<u64> stopped_at_;            // rip of the last stop
   JitStatistics statistics_;
   std::string failure_;
   std::function<void()> destroyed_;

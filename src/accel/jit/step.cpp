@@ -38,6 +38,7 @@ std::optional<Exit> JitVcpu::step() {
   const bool traced = s_.rflags & x86::kTf;
   OrFault<Insn> insn = fetch();
   if (!insn) return deliver(insn.error());
+  if (debug_.software_breakpoints && insn->mnemonic == jit::x86::Mnemonic::Int3) return Exit::Debug;
   statistics_.stepped[static_cast<size_t>(insn->mnemonic)]++;
   if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
   if (jit::x86::lowering(jit::x86::row_of(*insn)) == jit::x86::Lowering::Native)

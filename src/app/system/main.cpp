@@ -18,10 +18,12 @@ Result<int> run(const ProgramOptions& options) {
   std::unique_ptr<Background> background;
   if (options.daemonize) background = TRY(Background::enter());
   TRY(set_up_messages(options));
+  if (options.overcommit.mem_lock) TRY(lock_memory());
   const std::unique_ptr<Session> session = TRY(Session::build(options));
   std::unique_ptr<Pidfile> pidfile;
   if (!options.pidfile.empty()) pidfile = TRY(Pidfile::write(options.pidfile));
   if (background) TRY(background->ready());
+  TRY(enter_sandbox(options.sandbox));
   return session->run();
 }
 

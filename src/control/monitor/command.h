@@ -1,5 +1,5 @@
 // Command: a row of the table of QMP commands, made from a function: its argument and reply types
-// name their members in describe(), and from that come parsing, error texts and help.
+// name their members in describe(), and from that come parsing, error texts, help and the schema.
 //
 // Owner: control/monitor (constant). Threads: under the machine lock. Example:
 //   struct Hold { u32 ms = 100;  void describe(PropertyVisitor& p) { p.field("ms", ms, "how long"); } };
@@ -8,7 +8,6 @@
 #pragma once
 
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include "control/monitor/monitor_target.h"
@@ -20,52 +19,69 @@ struct Nothing {
   void describe(PropertyVisitor&) {}
 };
 
+// Arguments whose members depend on one another read themselves, and tell their shape:
+//   static Result<T> read(const Value& given);  static Shape shape();
+template <class T>
+concept ReadsItself = requires(const Value& given) {
+  { T::read(given) } -> std::same_as<Result<T>>;
+  { T::shape() } -> std::same_as<Shape>;
+};
+
 struct Command {
   std::string_view name;
   std::string_view help;
-  std::vector<PropertyInfo> (*arguments)();
+  Shape (*arguments)();
+  Shape (*reply)();
   Result<Value> (*run)(MonitorTarget& target, const Value& arguments);
+  // What the schema says beside the types, separated by spaces.
+  std::string_view features = {};
+
+  constexpr Command with_features(std::string_view words) const {
+    Command changed = *this;
+    changed.features = words;
+    return changed;
+  }
 };
 
 namespace detail {
-
-// A reply as JSON: members that are not there are left out.
-template <class T>
-Value reply_value(T reply) {
-  if constexpr (std::is_same_v<T, Value>) {
-    return reply;
-  } else {
-    Value all = write_properties(std::move(reply));
-    Value present = Value::object();
-    for (auto& [name, member] : *all.template as<Value::Object>())
-      if (!member.is_null()) present.set(name, std::move(member));
-    return present;
-  }
-}
-template <class T>
-Value reply_value(std::vector<T> reply) {
-  Value::List list;
-  for (T& element : reply) list.push_back(reply_value(std::move(element)));
-  return list;
-}
 
 template <class Function>
 struct CommandTypes;
 template <class R, class A>
 struct CommandTypes<Result<R> (*)(MonitorTarget&, const A&)> {
+  using Reply = R;
   using Arguments = A;
 };
+
+template <class Arguments>
+Result<Arguments> read_arguments(const Value& given) {
+  if constexpr (ReadsItself<Arguments>) {
+    return Arguments::read(given);
+  } else {
+    Arguments arguments;
+    TRY(read_properties(arguments, given, "arguments"));
+    return arguments;
+  }
+}
+
+template <class Arguments>
+Shape arguments_shape() {
+  if constexpr (ReadsItself<Arguments>)
+    return Arguments::shape();
+  else
+    return shape_of<Arguments>();
+}
 
 }  // namespace detail
 
 template <auto function>
 constexpr Command command(std::string_view name, std::string_view help) {
-  using Arguments = typename detail::CommandTypes<decltype(function)>::Arguments;
-  return {name, help, [] { return list_properties(Arguments{}); },
+  using Types = detail::CommandTypes<decltype(function)>;
+  return {name, help, detail::arguments_shape<typename Types::Arguments>,
+          shape_of<typename Types::Reply>,
           [](MonitorTarget& target, const Value& given) -> Result<Value> {
-            Arguments arguments;
-            TRY(read_properties(arguments, given, "arguments"));
-            return detail::reply_value(TRY(function(target, arguments)));
+            const auto arguments = TRY(detail::read_arguments<typename Types::Arguments>(given));
+            return detail::Converter<typename Types::Reply>::to(TRY(function(target, arguments)));
           }};
 }
 

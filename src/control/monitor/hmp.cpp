@@ -1,20 +1,24 @@
 #include "control/monitor/hmp.h"
 
 #include "base/text.h"
-#include "control/monitor/memory_dump.h"
+#include "base/units.h"
+#include "control/monitor/hmp_memory.h"
+#include "control/monitor/hmp_tools.h"
 #include "control/monitor/qmp_run.h"
 
 namespace menura {
 
 Result<void> HmpContext::select_cpu(u32 index) {
   const size_t count = target.machine.cpus().size();
+  if (count == 0) return fail(Errc::NotFound, "This machine has no CPUs");
   if (index >= count)
     return fail(Errc::OutOfRange, "There is no CPU {}, the last is {}", index, count - 1);
   cpu = index;
   return {};
 }
 
-x86::State HmpContext::registers() const {
+Result<x86::State> HmpContext::registers() const {
+  if (cpu >= target.machine.cpus().size()) return fail(Errc::NotFound, "This machine has no CPUs");
   x86::State state;
   target.machine.cpus()[cpu]->run_on([&](Vcpu& vcpu) { vcpu.get(state); });
   return state;
@@ -74,15 +78,26 @@ Answer sendkey(HmpContext& context, HmpWords words) {
   return std::string();
 }
 
-template <AddressKind kind>
-Answer examine(HmpContext& context, HmpWords words) {
-  return dump_memory(context, kind, words);
+std::vector<std::string> names_of(std::span<const HmpCommand> table) {
+  std::vector<std::string> names;
+  for (const HmpCommand& command : table) names.emplace_back(command.name);
+  return names;
+}
+
+std::vector<std::string> complete_command(HmpContext&) { return names_of(hmp_commands()); }
+std::vector<std::string> complete_subject(HmpContext&) { return names_of(hmp_info_commands()); }
+std::vector<std::string> complete_key(HmpContext&) {
+  std::vector<std::string> names;
+  for (unsigned i = 0; i < static_cast<unsigned>(Key::kCount); i++)
+    names.emplace_back(key_name(static_cast<Key>(i)));
+  return names;
 }
 
 constexpr HmpCommand kCommands[] = {
-    {"help", "[command]", "this list, or a part of it (also ?)", help},
-    {"?", "[command]", "the same as help", help},
-    {"info", "[subject]", "tell something about the machine", info},
+    {"help", "[command]", "this list, or a part of it (also ?)", help, complete_command},
+    {"?", "[command]", "the same as help", help, complete_command},
+    {"info", "[subject]", "tell something about the machine", info, complete_subject},
+    // Running
     {"stop", "", "stop all CPUs", simply<qmp_stop>},
     {"s", "", "the same as stop", simply<qmp_stop>},
     {"cont", "", "start or continue", simply<qmp_cont>},
@@ -93,11 +108,43 @@ constexpr HmpCommand kCommands[] = {
     {"system_powerdown", "", "press the power button", simply<qmp_system_powerdown>},
     {"system_wakeup", "", "wake a sleeping guest", simply<qmp_system_wakeup>},
     {"nmi", "", "send an NMI to every CPU", simply<qmp_inject_nmi>},
-    {"cpu", "index", "choose the CPU that x, xp and info registers are about", cpu},
-    {"sendkey", "keys [hold_ms]", "press keys together: ctrl-alt-delete", sendkey},
-    {"x", "/fmt address", "dump memory at a linear address: x /8xb $rip",
-     examine<AddressKind::Linear>},
-    {"xp", "/fmt address", "dump memory at a physical address", examine<AddressKind::Physical>},
+    {"sendkey", "keys [hold_ms]", "press keys together: ctrl-alt-delete", sendkey, complete_key},
+    // Memory and ports
+    {"cpu", "index", "choose the CPU that registers and linear addresses are about", cpu},
+    {"x", "/fmt address", "dump memory at a linear address: x /8xb $rsp, x /10i $pc",
+     hmp::examine_linear, hmp::complete_register},
+    {"xp", "/fmt address", "dump memory at a physical address", hmp::examine_physical,
+     hmp::complete_register},
+    {"print", "/fmt expression", "the value of an expression: p $rip + 2*8", hmp::print_expression,
+     hmp::complete_register},
+    {"p", "/fmt expression", "the same as print", hmp::print_expression, hmp::complete_register},
+    {"i", "/fmt port", "read an I/O port: i /b 0x71", hmp::read_port},
+    {"o", "/fmt port value", "write an I/O port", hmp::write_port},
+    {"gva2gpa", "address", "the physical address of a linear one", hmp::gva2gpa,
+     hmp::complete_register},
+    {"gpa2hva", "address", "where a physical address lies in this program", hmp::gpa2hva},
+    {"sum", "address size", "the 16-bit checksum of physical memory", hmp::checksum},
+    {"memsave", "address size file", "save memory at linear addresses", hmp::save_linear},
+    {"pmemsave", "address size file", "save memory at physical addresses", hmp::save_physical},
+    {"dump-guest-memory", "[-p] file [begin length]",
+     "save the guest as an ELF core, by physical or (-p) linear addresses", hmp::dump_guest},
+    // Debugging
+    {"gdbserver", "[form|none]", "serve GDB there (tcp::1234)", hmp::serve_gdb},
+    {"log", "item[,item...]|none", "log these, as -d does", hmp::log_these, hmp::complete_log_item},
+    {"trace-event", "pattern on|off", "trace events that match, or not", hmp::trace_these,
+     hmp::complete_trace_event},
+    // Objects and character devices
+    {"qom-list", "[path]", "an object's properties and children", hmp::list_object},
+    {"qom-get", "path property", "the value of a property", hmp::get_property},
+    {"object_add", "type,id=id[,property=value...]", "make an object", hmp::add_object},
+    {"object_del", "id", "remove an object", hmp::remove_object, hmp::complete_object},
+    {"chardev-add", "kind,id=id[,property=value...]", "make a character device", hmp::add_chardev},
+    {"chardev-remove", "id", "remove a character device that nobody uses", hmp::remove_chardev,
+     hmp::complete_chardev},
+    {"ringbuf_read", "device size", "take the oldest output out of a ringbuf", hmp::read_ring,
+     hmp::complete_chardev},
+    {"ringbuf_write", "device data", "send input from a ringbuf", hmp::write_ring,
+     hmp::complete_chardev},
 };
 
 }  // namespace
@@ -134,6 +181,15 @@ Result<std::string> run_hmp(HmpContext& context, std::string_view line) {
     words[0] = words[0].substr(0, slash);
   }
   return run_from(hmp_commands(), "", context, words);
+}
+
+std::vector<std::string> complete_hmp(HmpContext& context, std::string_view before) {
+  const size_t first_end = before.find(' ');
+  if (first_end == std::string_view::npos) return complete_command(context);
+  for (const HmpCommand& command : hmp_commands())
+    if (command.name == before.substr(0, first_end) && command.complete)
+      return command.complete(context);
+  return {};
 }
 
 }  // namespace menura

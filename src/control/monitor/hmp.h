@@ -17,8 +17,8 @@ struct HmpContext {
   MonitorTarget& target;
   unsigned cpu = 0;  // that commands about one CPU refer to
   Result<void> select_cpu(u32 index);
-  // The selected CPU's registers, whether it runs or not.
-  x86::State registers() const;
+  // The selected CPU's registers, whether it runs or not. Error: there is no CPU.
+  Result<x86::State> registers() const;
 };
 
 using HmpWords = std::span<const std::string_view>;  // behind the command's name
@@ -28,10 +28,15 @@ struct HmpCommand {
   std::string_view arguments;
   std::string_view help;
   Result<std::string> (*run)(HmpContext& context, HmpWords words);
+  // What an argument may be, for Tab; null: anything.
+  std::vector<std::string> (*complete)(HmpContext& context) = nullptr;
 };
 
 // Runs a line; its answer ends with a new line unless it is empty. Errors are one line.
 Result<std::string> run_hmp(HmpContext& context, std::string_view line);
+
+// What may stand in the place of the last word of a line that is begun.
+std::vector<std::string> complete_hmp(HmpContext& context, std::string_view before);
 
 std::span<const HmpCommand> hmp_commands();
 // hmp_info.cpp: `info NAME`.

@@ -5,7 +5,10 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "control/monitor/hmp.h"
+#include "control/monitor/memory_dump.h"
 #include "control/monitor/qmp_query.h"
+#include "control/monitor/qmp_tools.h"
+#include "control/monitor/qom_tree.h"
 #include "control/options/program_options.h"
 #include "hw/intc/info.h"
 #include "hw/pci/pci_info.h"
@@ -23,8 +26,11 @@ Answer info_version(HmpContext&, HmpWords) { return version_line() + "\n"; }
 
 Answer info_status(HmpContext& context, HmpWords) {
   const StatusReply status = TRY(query_status(context.target, {}));
-  return format("VM status: {}{}\n", status.running ? "running" : "paused",
-                status.running || status.status == "paused" ? "" : format(" ({})", status.status));
+  return format(
+      "VM status: {}{}\n", status.running ? "running" : "paused",
+      status.running || status.status == RunState::Paused
+          ? ""
+          : format(" ({})", enum_names(status.status)[static_cast<size_t>(status.status)]));
 }
 
 Answer info_name(HmpContext& context, HmpWords) {
@@ -62,13 +68,13 @@ Answer info_cpus(HmpContext& context, HmpWords) {
 }
 
 Answer info_registers(HmpContext& context, HmpWords words) {
-  if (words.empty()) return x86::print_registers(context.registers());
+  if (words.empty()) return x86::print_registers(TRY(context.registers()));
   if (words.size() != 1 || words[0] != "-a")
     return fail(Errc::InvalidArgument, "info registers: expected -a (all CPUs) or nothing");
   std::string text;
   HmpContext each = context;
   for (each.cpu = 0; each.cpu < context.target.machine.cpus().size(); each.cpu++)
-    text += format("CPU#{}\n{}\n", each.cpu, x86::print_registers(each.registers()));
+    text += format("CPU#{}\n{}\n", each.cpu, x86::print_registers(TRY(each.registers())));
   return text;
 }
 
@@ -114,21 +120,106 @@ Answer info_qtree(HmpContext& context, HmpWords words) {
   return text;
 }
 
-// A chip's state, whichever engine has it: ours, or KVM's.
-Answer chip(HmpContext& context, std::initializer_list<std::string_view> types) {
+// The states of the chips of these types, whichever engine has them: ours, or KVM's.
+Result<std::vector<StateTree>> chips(HmpContext& context,
+                                     std::initializer_list<std::string_view> types) {
   const RestingCpus resting(context.target.machine);
-  std::string text;
+  std::vector<StateTree> states;
   for (Device* device : context.target.machine.all_devices())
-    if (std::ranges::find(types, device->type()) != types.end()) text += live_state(*device);
-  if (text.empty()) return fail(Errc::NotFound, "This machine has no such chip");
+    if (std::ranges::find(types, device->type()) != types.end())
+      states.push_back(save_state(*device, device->id()));
+  if (states.empty()) return fail(Errc::NotFound, "This machine has no such chip");
+  return states;
+}
+
+// A part of a chip's saved state, as its struct.
+template <class State>
+Result<State> state_in(const StateTree& chip, std::string_view name) {
+  State state;
+  const StateTree* tree = chip.find(name);
+  if (!tree) return fail(Errc::NotFound, "Chip '{}' tells nothing of its {}", chip.name, name);
+  TRY(load_state(state, *tree));
+  return state;
+}
+
+Answer info_pic(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const StateTree& chip : TRY(chips(context, {"isa-i8259", "kvm-i8259"})))
+    text +=
+        print_pic(TRY(state_in<PicState>(chip, "master")), TRY(state_in<PicState>(chip, "slave")));
+  return text;
+}
+Answer info_ioapic(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const StateTree& chip : TRY(chips(context, {"ioapic", "kvm-ioapic"})))
+    text += print_ioapic(TRY(state_in<IoapicState>(chip, "state")));
+  return text;
+}
+// The chosen CPU's, or all.
+Answer info_lapic(HmpContext& context, HmpWords words) {
+  const bool all = !words.empty() && words[0] == "-a";
+  const i64 now = context.target.machine.loop().virtual_time().now_ns();
+  const u32 wanted = context.target.machine.topology().apic_id(context.cpu);
+  std::string text;
+  for (const StateTree& chip : TRY(chips(context, {"apic", "kvm-apic"}))) {
+    const LapicState state = TRY(state_in<LapicState>(chip, "state"));
+    if (all || state.id == wanted) text += print_lapic(state, now);
+  }
   return text;
 }
 
-Answer info_pic(HmpContext& context, HmpWords) { return chip(context, {"isa-i8259", "kvm-i8259"}); }
-Answer info_ioapic(HmpContext& context, HmpWords) {
-  return chip(context, {"ioapic", "kvm-ioapic"});
+Answer info_mem(HmpContext& context, HmpWords) { return print_mapped_ranges(context); }
+Answer info_tlb(HmpContext& context, HmpWords) { return print_mappings(context); }
+
+Answer info_trace_events(HmpContext& context, HmpWords words) {
+  std::string text;
+  for (const TraceReply& event : TRY(trace_event_get_state(
+           context.target, {.name = words.empty() ? "*" : std::string(words[0])})))
+    text += format("{} : state {}\n", event.name, event.state == TraceState::Enabled ? 1 : 0);
+  return text;
 }
-Answer info_lapic(HmpContext& context, HmpWords) { return chip(context, {"apic", "kvm-apic"}); }
+
+void print_objects(MonitorTarget& target, const std::string& path, size_t depth,
+                   std::string& text) {
+  const auto properties = qom_properties(target, path);
+  if (!properties) return;
+  for (const QomProperty& property : *properties) {
+    constexpr std::string_view kChild = "child<";
+    if (!property.type.starts_with(kChild)) continue;
+    const std::string_view type = std::string_view(property.type).substr(kChild.size());
+    text +=
+        format("{:{}}/{} ({})\n", "", 2 * depth, property.name, type.substr(0, type.size() - 1));
+    print_objects(target, format("{}/{}", path == "/" ? "" : path, property.name), depth + 1, text);
+  }
+}
+Answer info_qom_tree(HmpContext& context, HmpWords words) {
+  const std::string path = words.empty() ? "/" : std::string(words[0]);
+  TRY(qom_properties(context.target, path));
+  std::string text = path + "\n";
+  print_objects(context.target, path, 1, text);
+  return text;
+}
+
+Answer info_memory_size(HmpContext& context, HmpWords) {
+  return format("base memory: {}\n", TRY(query_memory_size_summary(context.target, {})).base);
+}
+
+Answer info_memdev(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const MemdevReply& m : TRY(query_memdev(context.target, {})))
+    text += format("memory backend: {}\n  size:  {}\n  dump: {}\n  prealloc: {}\n  share: {}\n",
+                   m.id.value_or(""), m.size, m.dump, m.prealloc, m.share);
+  return text;
+}
+
+Answer info_hotpluggable_cpus(HmpContext& context, HmpWords) {
+  std::string text = "CPU places:\n";
+  for (const CpuSlotReply& slot : TRY(query_hotpluggable_cpus(context.target, {})))
+    text += format("  type: \"{}\", socket {}, die {}, core {}, thread {}{}\n", slot.type,
+                   slot.place.socket, slot.place.die, slot.place.core, slot.place.thread,
+                   slot.qom_path ? ", at " + *slot.qom_path : std::string(", empty"));
+  return text;
+}
 
 Answer info_irq(HmpContext& context, HmpWords) {
   Board& board = context.target.machine.board();
@@ -167,7 +258,14 @@ constexpr HmpCommand kSubjects[] = {
     {"irq", "", "the interrupt lines that rose, how often, and where they go", info_irq},
     {"pic", "", "the 8259A interrupt controllers", info_pic},
     {"ioapic", "", "the I/O APIC", info_ioapic},
-    {"lapic", "", "the local APICs", info_lapic},
+    {"lapic", "[-a]", "the local APIC of the chosen CPU, or all", info_lapic},
+    {"mem", "", "the ranges that the page tables map, and their rights", info_mem},
+    {"tlb", "", "every mapping of the page tables", info_tlb},
+    {"qom-tree", "[path]", "the objects by their paths", info_qom_tree},
+    {"memory_size_summary", "", "the amount of RAM", info_memory_size},
+    {"memdev", "", "what the RAM is made of", info_memdev},
+    {"hotpluggable-cpus", "", "the places for CPUs", info_hotpluggable_cpus},
+    {"trace-events", "[pattern]", "the events that can be traced", info_trace_events},
     {"chardev", "", "the character devices", info_chardev},
     {"block", "", "the drives", info_block},
 };

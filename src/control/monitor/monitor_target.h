@@ -5,14 +5,30 @@
 #pragma once
 
 #include "control/monitor/key_sender.h"
+#include "machine/catalogue/objects.h"
 #include "machine/machine.h"
 
 namespace menura {
+
+// How the last dump of the guest's memory ended (query-dump).
+enum class DumpStatus : u8 { None, Active, Completed, Failed };
+std::span<const std::string_view> enum_names(DumpStatus);
+struct DumpReply {
+  DumpStatus status = DumpStatus::None;
+  u64 completed = 0;  // bytes
+  u64 total = 0;
+  void describe(PropertyVisitor& p);
+};
 
 struct MonitorTarget {
   explicit MonitorTarget(Machine& m) : machine(m), keys(m) {}
   Machine& machine;
   KeySender keys;
+  Objects objects;
+  DumpReply dump;
+  bool migration_events = false;
+  // `gdbserver FORM`; set by the program. Its answer is for people.
+  std::function<Result<std::string>(std::string_view form)> start_gdb = {};
 };
 
 // CPUs at rest while it lives, so that chips inside an accelerator can be looked at.

@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
 #include "accel/dummy/qtest_double.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "control/monitor/command.h"
 #include "control/monitor/hmp_monitor.h"
+#include "control/monitor/line_editor.h"
 #include "control/monitor/memory_dump.h"
 #include "control/monitor/qmp_monitor.h"
 #include "machine/catalogue/catalogue_tables.h"
@@ -213,8 +216,80 @@ TEST(QmpTest, EveryCommandIsListedAndAnswersJson) {
     const auto reply = parse_json(qmp.say(format("{{\"execute\": \"{}\"}}", command.name)).c_str());
     EXPECT_TRUE(reply || command.name == "cont" || command.name == "stop") << command.name;
     EXPECT_FALSE(command.help.empty());
-    for (const PropertyInfo& argument : command.arguments()) EXPECT_FALSE(argument.help.empty());
+    for (const Shape::Member& argument : command.arguments().members)
+      EXPECT_FALSE(argument.help.empty()) << command.name << " " << argument.name;
   }
+}
+
+TEST(QmpTest, TheMachineIsATree) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const std::string machine = qmp.json("qom-list", R"({"path": "/machine"})");
+  EXPECT_NE(machine.find(R"({"name": "unattached", "type": "child<container>"})"),
+            std::string::npos);
+  EXPECT_EQ(qmp.json("qom-get", R"({"path": "/machine", "property": "type"})"),
+            "\"pc-i440fx-8.2-machine\"");
+  EXPECT_EQ(qmp.json("qom-get", R"({"path": "/machine/unattached/device[1]", "property": "type"})"),
+            "\"max-x86_64-cpu\"");
+  // A chip by the end of its path, and its state.
+  EXPECT_NE(qmp.json("qom-get", R"({"path": "pit", "property": "state"})").find("counters"),
+            std::string::npos);
+  EXPECT_EQ(error_class(qmp.say(R"({"execute": "qom-list", "arguments": {"path": "/nothing"}})")),
+            "DeviceNotFound");
+  EXPECT_EQ(error_class(qmp.say(
+                R"({"execute": "qom-get", "arguments": {"path": "/machine", "property": "x"}})")),
+            "GenericError");
+  // Every object is listed by its parent and knows its type.
+  std::vector<std::string> open{""};
+  size_t seen = 0;
+  while (!open.empty()) {
+    const std::string path = open.back();
+    open.pop_back();
+    seen++;
+    const Value list = qmp.ask("qom-list", format(R"({{"path": "{}"}})", path + "/"));
+    for (const Value& property : *list.as<Value::List>())
+      if (property.find("type")->as<std::string>()->starts_with("child<"))
+        open.push_back(path + "/" + *property.find("name")->as<std::string>());
+  }
+  EXPECT_GT(seen, 20u);
+}
+
+TEST(QmpTest, TellsOfPlacesAndMemory) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const std::string slots = qmp.json("query-hotpluggable-cpus");
+  EXPECT_NE(slots.find(R"("socket-id": 1)"), std::string::npos);
+  EXPECT_NE(slots.find("/machine/unattached/device[0]"), std::string::npos);
+  EXPECT_EQ(qmp.json("query-memory-size-summary"), "{\"base-memory\": 134217728}");
+  EXPECT_NE(qmp.json("query-memdev").find("\"id\": \"pc.ram\""), std::string::npos);
+  EXPECT_EQ(qmp.json("query-iothreads"), "[]");
+  EXPECT_NE(qmp.json("query-cpu-definitions").find("qemu64"), std::string::npos);
+  EXPECT_NE(
+      qmp.json("qom-list-properties", R"({"typename": "memory-backend-file"})").find("mem-path"),
+      std::string::npos);
+  EXPECT_NE(qmp.json("device-list-properties", R"({"typename": "PIIX4_PM"})").find("disable_s3"),
+            std::string::npos);
+  EXPECT_NE(qmp.json("query-command-line-options", R"({"option": "machine"})").find("hpet"),
+            std::string::npos);
+}
+
+TEST(QmpTest, ObjectsAndCharacterDevicesComeAndGo) {
+  QmpRig qmp;
+  qmp.negotiate();
+  EXPECT_EQ(qmp.json("object-add", R"({"qom-type": "secret", "id": "s", "data": "x"})"), "{}");
+  EXPECT_EQ(error_class(qmp.say(
+                R"({"execute": "object-add", "arguments": {"qom-type": "secrt", "id": "t"}})")),
+            "GenericError");
+  EXPECT_EQ(qmp.json("object-del", R"({"id": "s"})"), "{}");
+  const Value pty =
+      qmp.ask("chardev-add", R"({"id": "p", "backend": {"type": "pty", "data": {}}})");
+  ASSERT_TRUE(pty.find("pty"));
+  EXPECT_TRUE(pty.find("pty")->as<std::string>()->starts_with("/dev/pts/"));
+  EXPECT_EQ(qmp.json("chardev-remove", R"({"id": "p"})"), "{}");
+  EXPECT_EQ(qmp.json("chardev-add",
+                     R"({"id": "r", "backend": {"type": "ringbuf", "data": {"size": 64}}})"),
+            "{}");
+  EXPECT_EQ(qmp.json("ringbuf-read", R"({"device": "r", "size": 9, "format": "base64"})"), "\"\"");
 }
 
 TEST(QmpTest, KeysReachTheKeyboard) {
@@ -324,9 +399,162 @@ TEST(HmpTest, DumpsMemory) {
   EXPECT_EQ(hmp.run("x /1xb $rip"), "00000000fffffff0: 0xea\n");
   EXPECT_EQ(hmp.run("x /1xb $cs_base+0xfff0"), "00000000fffffff0: 0xea\n");
   EXPECT_EQ(hmp.run("xp /20xb 0x1000").substr(98, 18), "0000000000001010: ");
-  for (const std::string_view bad : {"xp", "xp /0x 0", "xp /9999999x 0", "xp /q 0", "x $nothing",
-                                     "xp 0xfec00000", "xp /4i 0", "x 1+", "x zero"})
+  for (const std::string_view bad :
+       {"xp", "xp /0x 0", "xp /9999999x 0", "xp /q 0", "x $nothing", "xp 0xfec00000", "x 1+",
+        "x zero", "p", "p 1/0", "p (1", "i 0x10000", "i /q 0", "gva2gpa", "memsave 0 1"})
     EXPECT_EQ(hmp.run(bad).substr(0, 5), "Error") << bad;
+}
+
+TEST(HmpTest, EvaluatesExpressions) {
+  HmpRig hmp;
+  EXPECT_EQ(hmp.run("p 2+3*4"), "0xe\n");
+  EXPECT_EQ(hmp.run("p/d (2+3)*4 - 21"), "-1\n");
+  EXPECT_EQ(hmp.run("print /x ~0xff & 0xfff"), "0xf00\n");
+  EXPECT_EQ(hmp.run("p /u 17 % 5 | 8"), "10\n");
+  EXPECT_EQ(hmp.run("p $cs_base + 0xfff0"), "0xfffffff0\n");
+  EXPECT_EQ(hmp.run("p $pc"), "0xfffffff0\n");
+  EXPECT_NE(hmp.run("p $ripp").find("did you mean"), std::string::npos);
+  EXPECT_NE(hmp.run("p " + std::string(100, '(')).find("too deeply"), std::string::npos);
+}
+
+TEST(HmpTest, ReadsPortsAndTranslatesAddresses) {
+  HmpRig hmp;
+  EXPECT_EQ(hmp.run("o /b 0x70 0xf"), "");
+  EXPECT_EQ(hmp.run("i /b 0x71"), "portb[0x0071] = 0x00\n");
+  EXPECT_EQ(hmp.run("o /w 0xcf8 0x80000000"), "");
+  EXPECT_EQ(hmp.run("i /w 0xcfc"), "portl[0x0cfc] = 0x12378086\n");
+  EXPECT_EQ(hmp.run("gva2gpa 0x1234"), "gpa: 0x1234\n");  // paging is off
+  EXPECT_NE(hmp.run("gpa2hva 0x1000").find("(pc.ram) is 0x"), std::string::npos);
+  EXPECT_NE(hmp.run("gpa2hva 0xfee00000").find("No RAM"), std::string::npos);
+}
+
+// The reset vector of every PC BIOS is a far jump; its disassembly as `objdump -d -m i8086` has it.
+TEST(HmpTest, Disassembles) {
+  HmpRig hmp;
+  const std::string text = hmp.run("x /2i $pc");
+  EXPECT_NE(text.find("0x00000000fffffff0:  ea 5b e0 00 f0"), std::string::npos) << text;
+  EXPECT_NE(text.find("0x00000000fffffff5:  "), std::string::npos) << text;
+}
+
+// Page tables of our own in guest memory: 4 KiB at 0 (user, writable), and 2 MiB at 2 MiB (NX).
+TEST(HmpTest, WalksPageTables) {
+  HmpRig hmp;
+  {
+    const MachineLock::Guard guard(hmp.machine->lock());
+    AddressSpace& memory = hmp.machine->memory();
+    memory.store({0x10000}, 8, 0x11000 | 7);
+    memory.store({0x11000}, 8, 0x12000 | 7);
+    memory.store({0x12000}, 8, 0x13000 | 7);
+    memory.store({0x12008}, 8, 0x40'0000 | 0x83 | u64{1} << 63);
+    memory.store({0x13000}, 8, 0x5000 | 7);
+    hmp.machine->cpus()[0]->run_on([](Vcpu& vcpu) {
+      x86::State s;
+      vcpu.get(s);
+      s.cr0 |= x86::kCr0Pg | x86::kCr0Pe;
+      s.cr3 = 0x10000;
+      s.cr4 |= x86::kCr4Pae;
+      s.efer |= x86::kEferLme | x86::kEferLma | x86::kEferNxe;
+      vcpu.set(s);
+    });
+  }
+  EXPECT_EQ(hmp.run("info tlb"),
+            "0000000000000000: 0000000000005000 -------UW\n"
+            "0000000000200000: 0000000000400000 X-P-----W\n");
+  EXPECT_EQ(hmp.run("info mem"),
+            "0000000000000000-0000000000001000 0000000000001000 urwx\n"
+            "0000000000200000-0000000000400000 0000000000200000 -rw-\n");
+  EXPECT_EQ(hmp.run("gva2gpa 0x200123"), "gpa: 0x400123\n");
+  EXPECT_NE(hmp.run("x 0x1000").find("not mapped"), std::string::npos);
+}
+
+TEST(HmpTest, PrintsTheInterruptChips) {
+  HmpRig hmp;
+  EXPECT_NE(hmp.run("info pic").find("irr=00"), std::string::npos);
+  EXPECT_NE(hmp.run("info ioapic").find("masked"), std::string::npos);
+  EXPECT_NE(hmp.run("info lapic").find("lvt"), std::string::npos);
+  EXPECT_GT(hmp.run("info lapic -a").size(), hmp.run("info lapic").size());
+}
+
+TEST(HmpTest, SavesMemory) {
+  HmpRig hmp;
+  const std::string path = testing::TempDir() + "menura_memsave";
+  EXPECT_EQ(hmp.run("pmemsave 0xfffffff0 16 " + path), "");
+  const auto saved = read_file(path, 100);
+  ASSERT_TRUE(saved);
+  EXPECT_EQ(saved->size(), 16u);
+  EXPECT_EQ((*saved)[0], '\xea');
+  EXPECT_NE(hmp.run("pmemsave 0xfec00000 16 " + path).find("Error"), std::string::npos);
+  EXPECT_EQ(hmp.run("sum 0xfffffff0 1"), "00234\n");
+}
+
+TEST(HmpTest, LogsAndTraces) {
+  HmpRig hmp;
+  EXPECT_EQ(hmp.run("log guest_errors"), "");
+  EXPECT_TRUE(guest_errors_enabled());
+  EXPECT_EQ(hmp.run("log none"), "");
+  EXPECT_FALSE(guest_errors_enabled());
+  EXPECT_NE(hmp.run("log guest_error").find("did you mean 'guest_errors'"), std::string::npos);
+  EXPECT_EQ(hmp.run("trace-event machine.run_state on"), "");
+  EXPECT_EQ(hmp.run("info trace-events machine.run_state"), "machine.run_state : state 1\n");
+  EXPECT_EQ(hmp.run("trace-event machine.* off"), "");
+  EXPECT_EQ(hmp.run("info trace-events machine.run_state"), "machine.run_state : state 0\n");
+  EXPECT_NE(hmp.run("trace-event nothing on").find("Error"), std::string::npos);
+}
+
+TEST(HmpTest, MakesObjectsAndCharacterDevices) {
+  HmpRig hmp;
+  EXPECT_EQ(hmp.run("object_add secret,id=s0,data=hidden"), "");
+  EXPECT_NE(hmp.run("qom-list /objects").find("s0 (child<secret>)"), std::string::npos);
+  EXPECT_EQ(hmp.run("object_del s0"), "");
+  EXPECT_NE(hmp.run("object_del s0").find("Error"), std::string::npos);
+  EXPECT_EQ(hmp.run("chardev-add ringbuf,id=r0,size=64"), "");
+  EXPECT_NE(hmp.run("info chardev").find("r0: filename=ringbuf"), std::string::npos);
+  EXPECT_EQ(hmp.run("ringbuf_read r0 10"), "\n");
+  EXPECT_EQ(hmp.run("chardev-remove r0"), "");
+  EXPECT_NE(hmp.run("chardev-remove r0").find("Error"), std::string::npos);
+}
+
+TEST(HmpTest, CompletesWords) {
+  HmpRig hmp;
+  const MachineLock::Guard guard(hmp.machine->lock());
+  Client client;
+  HmpMonitor monitor(*hmp.target, client);
+  client.sink->event(CharEvent::Opened);
+  client.take();
+  client.type("system_po\t");
+  EXPECT_EQ(client.take(), "system_powerdown ");
+  client.type("\x15info ioa\t");
+  EXPECT_TRUE(client.take().ends_with("info ioapic "));
+  client.type("\x15system_\t");
+  EXPECT_TRUE(client.take().ends_with(
+      "system_\r\nsystem_powerdown\r\nsystem_reset\r\nsystem_wakeup\r\n(qemu) system_"));
+  client.type(
+      "\x15p $cr3\x01\x1b[C\x1b[C\x0b$rip\x17x\r");  // home, right twice, kill, type, word away
+  EXPECT_TRUE(client.take().find("Error") != std::string::npos);
+}
+
+TEST(LineEditorTest, EditsInTheMiddle) {
+  std::string printed;
+  std::vector<std::string> lines;
+  LineEditor editor("> ",
+                    {.print = [&](std::string_view text) { printed += text; },
+                     .run = [&](std::string line) { lines.push_back(std::move(line)); },
+                     .complete = [](std::string_view) { return std::vector<std::string>{}; }});
+  const auto type = [&](std::string_view keys) {
+    for (const char key : keys) editor.key(key);
+    return lines.empty() ? std::string() : lines.back();
+  };
+  EXPECT_EQ(type("acd\x1b[D\x1b[Db\r"), "abcd");       // left twice
+  EXPECT_EQ(type("abc\x01x\x05y\r"), "xabcy");         // Ctrl-A, Ctrl-E
+  EXPECT_EQ(type("one two three\x17\x17\r"), "one ");  // Ctrl-W
+  EXPECT_EQ(type("abcdef\x02\x02\x0b\r"), "abcd");     // Ctrl-B, Ctrl-K
+  EXPECT_EQ(type("abcdef\x02\x02\x15\r"), "ef");       // Ctrl-U
+  EXPECT_EQ(type("abc\x1b[H\x1b[3~\x04\r"), "c");      // Home, Delete, Ctrl-D
+  EXPECT_EQ(type("abc\x02\x7f\r"), "ac");
+  EXPECT_EQ(type("\x1b[A\r"), "ac");             // up
+  EXPECT_EQ(type("\x10\x10\x0e\r"), "ac");       // Ctrl-P twice, Ctrl-N
+  EXPECT_EQ(type("x\x1b[1;5C\x1bOHy\r"), "yx");  // Ctrl-right is swallowed, Home
+  EXPECT_EQ(type("lost\x03kept\r"), "kept");
 }
 
 TEST(HmpTest, CommandsAct) {
@@ -356,12 +584,12 @@ TEST(HmpTest, TheTerminalHasAPromptAndALineEditor) {
       "ame\r");
   EXPECT_EQ(client.take(), "info nx\b \bame\r\nbox\r\n(qemu) ");
   client.type("\x1b[A");  // up
-  EXPECT_EQ(client.take(), "info name");
+  EXPECT_EQ(client.take(), "\x1b[Kinfo name");
   client.type("\x15stopp\r");
   EXPECT_TRUE(
       client.take().ends_with("Error: unknown command: 'stopp' (did you mean 'stop'?)\r\n(qemu) "));
-  client.type(std::string(3 * HmpMonitor::kMaxLine, 'y') + "\x03");
-  EXPECT_LE(client.take().size(), HmpMonitor::kMaxLine + 20);
+  client.type(std::string(3 * LineEditor::kMaxLine, 'y') + "\x03");
+  EXPECT_LE(client.take().size(), LineEditor::kMaxLine + 20);
 }
 
 }  // namespace

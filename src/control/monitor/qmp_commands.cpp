@@ -1,6 +1,10 @@
 // The table of QMP commands.
+#include "control/monitor/qmp_introspect.h"
+#include "control/monitor/qmp_memory.h"
+#include "control/monitor/qmp_objects.h"
 #include "control/monitor/qmp_query.h"
 #include "control/monitor/qmp_run.h"
+#include "control/monitor/qmp_tools.h"
 
 namespace menura {
 
@@ -17,22 +21,61 @@ constexpr Command kCommands[] = {
     command<&qmp_system_wakeup>("system_wakeup", "Wake a sleeping guest"),
     command<&qmp_inject_nmi>("inject-nmi", "Send an NMI to every CPU"),
     command<&qmp_send_key>("send-key", "Press keys together"),
+    command<&input_send_event>("input-send-event", "Press and release keys"),
     command<&qmp_human_monitor_command>("human-monitor-command",
                                         "Run a line of the monitor for people"),
-    // Queries
+    // What this build is and has
     command<&query_version>("query-version", "The version"),
-    command<&query_status>("query-status", "The run state"),
     command<&query_commands>("query-commands", "This table"),
+    command<&query_qmp_schema>("query-qmp-schema", "Every command, event and type"),
+    command<&query_command_line_options>("query-command-line-options",
+                                         "The program's options and their parameters"),
+    command<&query_target>("query-target", "The architecture"),
+    command<&query_machines>("query-machines", "The machine types"),
+    command<&query_cpu_definitions>("query-cpu-definitions", "The CPU models"),
+    command<&query_cpu_model_expansion>("query-cpu-model-expansion",
+                                        "The features of a CPU model with this accelerator"),
+    command<&qom_list_types>("qom-list-types", "Devices, accelerators and machines by name"),
+    command<&qom_list_properties>("qom-list-properties", "The properties of a type"),
+    command<&device_list_properties>("device-list-properties", "The properties of a device"),
+    command<&query_chardev_backends>("query-chardev-backends", "The kinds of character devices"),
+    // This machine
+    command<&query_status>("query-status", "The run state"),
     command<&query_kvm>("query-kvm", "Whether KVM runs the guest, or could"),
     command<&query_jit>("x-query-jit", "What the translator has done, as `info jit` shows it"),
     command<&query_name>("query-name", "The guest's name"),
     command<&query_uuid>("query-uuid", "The machine's UUID"),
-    command<&query_target>("query-target", "The architecture"),
+    command<&query_current_machine>("query-current-machine", "What the machine type can do"),
     command<&query_cpus_fast>("query-cpus-fast", "The CPUs and their threads"),
+    command<&query_hotpluggable_cpus>("query-hotpluggable-cpus", "The places for CPUs"),
+    command<&query_memory_size_summary>("query-memory-size-summary", "The amount of RAM"),
+    command<&query_memdev>("query-memdev", "The RAM's backend"),
+    command<&query_iothreads>("query-iothreads", "Threads for I/O (there are none)"),
     command<&query_chardev>("query-chardev", "The character devices"),
-    command<&query_machines>("query-machines", "The machine types"),
-    command<&qom_list_types>("qom-list-types", "Devices, accelerators and machines by name"),
-    command<&device_list_properties>("device-list-properties", "The properties of a device"),
+    command<&qom_list>("qom-list", "The properties and children of an object"),
+    command<&qom_get>("qom-get", "The value of a property"),
+    command<&query_migrate_capabilities>("query-migrate-capabilities",
+                                         "What a migration can do (there is none yet)"),
+    command<&migrate_set_capabilities>("migrate-set-capabilities", "Choose what a migration does"),
+    command<&query_block>("query-block", "The drives"),
+    command<&query_named_block_nodes>("query-named-block-nodes", "The media of the drives"),
+    command<&query_fdsets>("query-fdsets", "The descriptors of -add-fd"),
+    command<&remove_fd>("remove-fd", "Close descriptors of -add-fd"),
+    // Looking into the guest
+    command<&memsave>("memsave", "Save memory at linear addresses to a file"),
+    command<&pmemsave>("pmemsave", "Save memory at physical addresses to a file"),
+    command<&dump_guest_memory>("dump-guest-memory", "Save the guest as an ELF core"),
+    command<&query_dump>("query-dump", "How the last dump went"),
+    command<&query_dump_capability>("query-dump-guest-memory-capability", "The formats of dumps"),
+    command<&trace_event_get_state>("trace-event-get-state", "Which events are traced"),
+    command<&trace_event_set_state>("trace-event-set-state", "Trace events, or not"),
+    // Changing it
+    command<&object_add>("object-add", "Make an object"),
+    command<&object_del>("object-del", "Remove an object"),
+    command<&chardev_add>("chardev-add", "Make a character device"),
+    command<&chardev_remove>("chardev-remove", "Remove a character device that nobody uses"),
+    command<&ringbuf_read>("ringbuf-read", "Take the oldest output out of a ringbuf"),
+    command<&ringbuf_write>("ringbuf-write", "Send input from a ringbuf"),
 };
 
 }  // namespace

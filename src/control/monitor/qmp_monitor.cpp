@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
-#include "control/monitor/qmp_query.h"
+#include "control/monitor/qmp_introspect.h"
 #include "control/monitor/qmp_run.h"
 
 namespace menura {
@@ -80,7 +80,7 @@ void QmpMonitor::event(CharEvent event) {
 
 void QmpMonitor::greet() {
   Value qmp = Value::object();
-  qmp.set("version", version_value());
+  qmp.set("version", write_properties(version_reply()));
   qmp.set("capabilities", Value::list());
   Value greeting = Value::object();
   greeting.set("QMP", std::move(qmp));
@@ -113,8 +113,7 @@ Value QmpMonitor::answer(const Value& request) {
   QmpCapabilities wanted;
   if (const Result<void> read = read_properties(wanted, arguments, "arguments"); !read)
     return error_reply(read.error());
-  if (!wanted.enable.empty())
-    return error_reply("GenericError", format("Capability {} is not available", wanted.enable[0]));
+  if (!wanted.enable.empty()) return error_reply("GenericError", "Capability oob is not available");
   negotiated_ = true;
   Value reply = Value::object();
   reply.set("return", Value::object());

@@ -3,10 +3,9 @@
 #include <unistd.h>
 
 #include "accel/jit/jit_accelerator.h"
-#include "base/version.h"
-#include "control/options/program_options.h"
-#include "machine/catalogue/catalogue_tables.h"
+#include "control/monitor/qom_tree.h"
 #include "machine/chardevs.h"
+#include "machine/drives.h"
 
 namespace menura {
 
@@ -15,9 +14,7 @@ void StatusReply::describe(PropertyVisitor& p) {
   p.field("status", status);
 }
 Result<StatusReply> query_status(MonitorTarget& target, const Nothing&) {
-  const RunState state = target.machine.run_state();
-  return StatusReply{target.machine.running(),
-                     std::string(enum_names(state)[static_cast<size_t>(state)])};
+  return StatusReply{target.machine.running(), target.machine.run_state()};
 }
 
 void KvmReply::describe(PropertyVisitor& p) {
@@ -39,13 +36,6 @@ Result<TextReply> query_jit(MonitorTarget& target, const Nothing&) {
   return TextReply{engine::print_jit_info(jit.report(), jit.tsc_khz())};
 }
 
-void CommandReply::describe(PropertyVisitor& p) { p.field("name", name); }
-Result<std::vector<CommandReply>> query_commands(MonitorTarget&, const Nothing&) {
-  std::vector<CommandReply> replies;
-  for (const Command& command : qmp_commands()) replies.push_back({std::string(command.name)});
-  return replies;
-}
-
 void NameReply::describe(PropertyVisitor& p) { p.field("name", name); }
 Result<NameReply> query_name(MonitorTarget& target, const Nothing&) {
   const std::string& name = target.machine.config().name;
@@ -62,7 +52,20 @@ Result<UuidReply> query_uuid(MonitorTarget& target, const Nothing&) {
   return UuidReply{text};
 }
 
-void CpuReply::Place::describe(PropertyVisitor& p) {
+// CPUs
+
+namespace {
+
+CpuPlace place_of(const Topology& t, u32 index) {
+  return {.socket = index / (t.threads * t.cores * t.dies),
+          .die = index / (t.threads * t.cores) % t.dies,
+          .core = index / t.threads % t.cores,
+          .thread = index % t.threads};
+}
+
+}  // namespace
+
+void CpuPlace::describe(PropertyVisitor& p) {
   p.field("socket-id", socket);
   p.field("die-id", die);
   p.field("core-id", core);
@@ -76,21 +79,146 @@ void CpuReply::describe(PropertyVisitor& p) {
   p.field("target", target);
 }
 Result<std::vector<CpuReply>> query_cpus_fast(MonitorTarget& target, const Nothing&) {
-  const Topology& t = target.machine.topology();
   std::vector<CpuReply> replies;
-  for (const std::unique_ptr<VcpuThread>& cpu : target.machine.cpus()) {
-    const u32 i = cpu->index();
-    replies.push_back({.index = i,
-                       .qom_path = format("/machine/unattached/device[{}]", i),
+  for (const std::unique_ptr<VcpuThread>& cpu : target.machine.cpus())
+    replies.push_back({.index = cpu->index(),
+                       .qom_path = qom_path_of_cpu(cpu->index()),
                        .thread_id = cpu->thread_id(),
-                       .place = {.socket = i / (t.threads * t.cores * t.dies),
-                                 .die = i / (t.threads * t.cores) % t.dies,
-                                 .core = i / t.threads % t.cores,
-                                 .thread = i % t.threads},
-                       .target = "x86_64"});
+                       .place = place_of(target.machine.topology(), cpu->index())});
+  return replies;
+}
+
+void CpuSlotReply::describe(PropertyVisitor& p) {
+  p.field("type", type);
+  p.field("vcpus-count", vcpus);
+  p.field("props", place);
+  p.field("qom-path", qom_path);
+}
+// As QEMU lists them: the last place first.
+Result<std::vector<CpuSlotReply>> query_hotpluggable_cpus(MonitorTarget& target, const Nothing&) {
+  const Topology& t = target.machine.topology();
+  const size_t present = target.machine.cpus().size();
+  std::vector<CpuSlotReply> replies;
+  if (present == 0) return replies;
+  const std::string type = cpu_type_of(target.machine.config());
+  for (u32 index = t.max_cpus; index-- > 0;) {
+    CpuSlotReply slot{.type = type, .place = place_of(t, index)};
+    if (index < present) slot.qom_path = qom_path_of_cpu(index);
+    replies.push_back(std::move(slot));
   }
   return replies;
 }
+
+// Memory
+
+void MemoryReply::describe(PropertyVisitor& p) { p.field("base-memory", base); }
+Result<MemoryReply> query_memory_size_summary(MonitorTarget& target, const Nothing&) {
+  return MemoryReply{target.machine.type().has_cpus ? target.machine.config().memory.size.bytes
+                                                    : 0};
+}
+
+std::span<const std::string_view> enum_names(MemdevReply::Policy) {
+  static constexpr std::string_view kNames[] = {"default"};
+  return kNames;
+}
+void MemdevReply::describe(PropertyVisitor& p) {
+  p.field("id", id);
+  p.field("size", size);
+  p.field("merge", merge);
+  p.field("dump", dump);
+  p.field("prealloc", prealloc);
+  p.field("share", share);
+  p.field("host-nodes", host_nodes);
+  p.field("policy", policy);
+}
+Result<std::vector<MemdevReply>> query_memdev(MonitorTarget& target, const Nothing&) {
+  const MachineConfig& config = target.machine.config();
+  std::vector<MemdevReply> replies;
+  if (!target.machine.type().has_cpus) return replies;
+  const std::string& id = config.machine.memory_backend;
+  replies.push_back({.id = id.empty() ? "pc.ram" : id,
+                     .size = config.memory.size.bytes,
+                     .dump = config.machine.dump_guest_core,
+                     .prealloc = config.memory.preallocate,
+                     .share = config.memory.share});
+  return replies;
+}
+
+void IothreadReply::describe(PropertyVisitor& p) {
+  p.field("id", id);
+  p.field("thread-id", thread_id);
+}
+Result<std::vector<IothreadReply>> query_iothreads(MonitorTarget&, const Nothing&) {
+  return std::vector<IothreadReply>();
+}
+
+// Drives
+
+void BlockReply::Cache::describe(PropertyVisitor& p) {
+  p.field("writeback", writeback);
+  p.field("direct", direct);
+  p.field("no-flush", no_flush);
+}
+void BlockReply::Image::describe(PropertyVisitor& p) {
+  p.field("filename", filename);
+  p.field("format", format);
+  p.field("virtual-size", virtual_size);
+}
+std::span<const std::string_view> enum_names(BlockReply::DetectZeroes) {
+  static constexpr std::string_view kNames[] = {"off"};
+  return kNames;
+}
+void BlockReply::Inserted::describe(PropertyVisitor& p) {
+  u64 unlimited = 0;
+  p.field("file", file);
+  p.field("node-name", node);
+  p.field("ro", readonly);
+  p.field("drv", driver);
+  p.field("backing_file_depth", backing_depth);
+  p.field("encrypted", encrypted);
+  p.field("detect_zeroes", detect_zeroes);
+  for (const char* limit : {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"})
+    p.field(limit, unlimited);
+  p.field("image", image);
+  p.field("cache", cache);
+  p.field("write_threshold", unlimited);
+}
+void BlockReply::describe(PropertyVisitor& p) {
+  p.field("device", device);
+  p.field("type", type);
+  p.field("removable", removable);
+  p.field("locked", locked);
+  p.field("inserted", inserted);
+}
+Result<std::vector<BlockReply>> query_block(MonitorTarget& target, const Nothing&) {
+  std::vector<BlockReply> replies;
+  for (const std::unique_ptr<Drive>& drive : target.machine.drives().all()) {
+    const DriveOptions& options = drive->options;
+    BlockReply reply{.device = options.id,
+                     .removable = options.media == DriveOptions::Media::Cdrom};
+    if (drive->disk)
+      reply.inserted = {.file = options.file,
+                        .node = options.id,
+                        .readonly = options.readonly,
+                        .driver = options.format,
+                        .image = {options.file, options.format, drive->disk->size()}};
+    replies.push_back(std::move(reply));
+  }
+  return replies;
+}
+
+void NodesQuery::describe(PropertyVisitor& p) {
+  p.field("flat", flat, "without what is behind each (there is nothing)");
+}
+Result<std::vector<BlockReply::Inserted>> query_named_block_nodes(MonitorTarget& target,
+                                                                  const NodesQuery&) {
+  std::vector<BlockReply::Inserted> nodes;
+  for (BlockReply& drive : TRY(query_block(target, {})))
+    if (drive.inserted) nodes.push_back(std::move(*drive.inserted));
+  return nodes;
+}
+
+// Character devices
 
 void ChardevReply::describe(PropertyVisitor& p) {
   p.field("label", label);
@@ -103,88 +231,5 @@ Result<std::vector<ChardevReply>> query_chardev(MonitorTarget& target, const Not
     replies.push_back({std::move(info.id), std::move(info.where), info.connected});
   return replies;
 }
-
-void MachineReply::describe(PropertyVisitor& p) {
-  p.field("name", name);
-  p.field("alias", alias);
-  p.field("is-default", is_default);
-  p.field("cpu-max", cpu_max);
-  p.field("hotpluggable-cpus", hotpluggable_cpus);
-  p.field("numa-mem-supported", numa_mem_supported);
-  p.field("deprecated", deprecated);
-  p.field("default-ram-id", default_ram_id);
-  p.field("acpi", acpi);
-}
-Result<std::vector<MachineReply>> query_machines(MonitorTarget& target, const Nothing&) {
-  std::vector<MachineReply> replies;
-  for (const MachineType& type : target.machine.catalogue().machines) {
-    MachineReply reply{.name = std::string(type.name)};
-    if (!type.alias.empty()) reply.alias = type.alias;
-    if (type.is_default) reply.is_default = true;
-    reply.cpu_max = type.max_cpus;
-    reply.default_ram_id = "pc.ram";
-    replies.push_back(std::move(reply));
-  }
-  return replies;
-}
-
-void TargetReply::describe(PropertyVisitor& p) { p.field("arch", arch); }
-Result<TargetReply> query_target(MonitorTarget&, const Nothing&) { return TargetReply{"x86_64"}; }
-
-void TypesQuery::describe(PropertyVisitor& p) {
-  p.field("implements", implements, "device, accel or machine; all, if not given");
-  p.field("abstract", abstract, "also types of which there are no objects (there are none)");
-}
-void TypeReply::describe(PropertyVisitor& p) {
-  p.field("name", name);
-  p.field("parent", parent);
-}
-// Accelerators have the names by which clients look for them: the JIT's is TCG's.
-Result<std::vector<TypeReply>> qom_list_types(MonitorTarget& target, const TypesQuery& query) {
-  std::vector<TypeReply> replies;
-  const auto wanted = [&](std::string_view kind) {
-    return query.implements.empty() || query.implements == "object" || query.implements == kind;
-  };
-  if (wanted("device"))
-    for (const DeviceKind& device : target.machine.catalogue().devices)
-      replies.push_back({std::string(device.name), "device"});
-  if (wanted("accel"))
-    for (const AcceleratorKind& kind : accelerator_kinds(nullptr))
-      if (!kind.foreign)
-        replies.push_back({format("{}-accel", kind.name == "jit" ? "tcg" : kind.name), "accel"});
-  if (wanted("machine"))
-    for (const MachineType& type : target.machine.catalogue().machines)
-      replies.push_back({format("{}-machine", type.name), "machine"});
-  return replies;
-}
-
-void PropertiesQuery::describe(PropertyVisitor& p) {
-  p.required("typename", type, "as qom-list-types names it");
-}
-void PropertyReply::describe(PropertyVisitor& p) {
-  p.field("name", name);
-  p.field("type", type);
-  p.field("description", description);
-}
-Result<std::vector<PropertyReply>> device_list_properties(MonitorTarget& target,
-                                                          const PropertiesQuery& query) {
-  const DeviceKind* kind = TRY(target.machine.catalogue().find_device(query.type));
-  std::vector<PropertyReply> replies;
-  for (PropertyInfo& info : kind->properties())
-    replies.push_back({std::move(info.name), std::move(info.type), std::move(info.help)});
-  return replies;
-}
-
-Value version_value() {
-  Value qemu = Value::object();
-  qemu.set("major", kQemuVersion[0]);
-  qemu.set("minor", kQemuVersion[1]);
-  qemu.set("micro", kQemuVersion[2]);
-  Value version_of_menura = Value::object();
-  version_of_menura.set("qemu", std::move(qemu));
-  version_of_menura.set("package", format("menura {}", version()));
-  return version_of_menura;
-}
-Result<Value> query_version(MonitorTarget&, const Nothing&) { return version_value(); }
 
 }  // namespace menura

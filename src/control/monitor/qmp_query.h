@@ -5,12 +5,13 @@
 #pragma once
 
 #include "control/monitor/command.h"
+#include "control/monitor/qmp_introspect.h"
 
 namespace menura {
 
 struct StatusReply {
   bool running = false;
-  std::string status;
+  RunState status = RunState::Prelaunch;
   void describe(PropertyVisitor& p);
 };
 Result<StatusReply> query_status(MonitorTarget& target, const Nothing&);
@@ -29,12 +30,6 @@ struct TextReply {
 };
 Result<TextReply> query_jit(MonitorTarget& target, const Nothing&);
 
-struct CommandReply {
-  std::string name;
-  void describe(PropertyVisitor& p);
-};
-Result<std::vector<CommandReply>> query_commands(MonitorTarget& target, const Nothing&);
-
 struct NameReply {
   std::optional<std::string> name;
   void describe(PropertyVisitor& p);
@@ -47,19 +42,98 @@ struct UuidReply {
 };
 Result<UuidReply> query_uuid(MonitorTarget& target, const Nothing&);
 
+struct CpuPlace {
+  u32 socket = 0, die = 0, core = 0, thread = 0;
+  void describe(PropertyVisitor& p);
+};
 struct CpuReply {
-  struct Place {
-    u32 socket = 0, die = 0, core = 0, thread = 0;
-    void describe(PropertyVisitor& p);
-  };
   u32 index = 0;
   std::string qom_path;
   i32 thread_id = 0;
-  Place place;
-  std::string target;
+  CpuPlace place;
+  TargetArch target = TargetArch::X86_64;
   void describe(PropertyVisitor& p);
 };
 Result<std::vector<CpuReply>> query_cpus_fast(MonitorTarget& target, const Nothing&);
+
+// A place for a CPU, taken (qom_path) or not.
+struct CpuSlotReply {
+  std::string type;
+  u32 vcpus = 1;
+  CpuPlace place;
+  std::optional<std::string> qom_path;
+  void describe(PropertyVisitor& p);
+};
+Result<std::vector<CpuSlotReply>> query_hotpluggable_cpus(MonitorTarget& target, const Nothing&);
+
+struct MemoryReply {
+  u64 base = 0;
+  void describe(PropertyVisitor& p);
+};
+Result<MemoryReply> query_memory_size_summary(MonitorTarget& target, const Nothing&);
+
+// The object that is the RAM.
+struct MemdevReply {
+  enum class Policy : u8 { Default };
+  std::optional<std::string> id;
+  u64 size = 0;
+  bool merge = false, dump = true, prealloc = false, share = false;
+  std::vector<u32> host_nodes;
+  Policy policy = Policy::Default;
+  void describe(PropertyVisitor& p);
+};
+std::span<const std::string_view> enum_names(MemdevReply::Policy);
+Result<std::vector<MemdevReply>> query_memdev(MonitorTarget& target, const Nothing&);
+
+// There are none: the list is empty.
+struct IothreadReply {
+  std::string id;
+  i32 thread_id = 0;
+  void describe(PropertyVisitor& p);
+};
+Result<std::vector<IothreadReply>> query_iothreads(MonitorTarget& target, const Nothing&);
+
+// A drive and its medium. Throttling and caching are as they are everywhere: none, write-back.
+struct BlockReply {
+  struct Cache {
+    bool writeback = true, direct = false, no_flush = false;
+    void describe(PropertyVisitor& p);
+  };
+  struct Image {
+    std::string filename, format;
+    u64 virtual_size = 0;  // bytes
+    void describe(PropertyVisitor& p);
+  };
+  enum class DetectZeroes : u8 { Off };
+  struct Inserted {
+    std::string file;
+    std::string node;
+    bool readonly = false;
+    std::string driver;
+    u32 backing_depth = 0;
+    bool encrypted = false;
+    DetectZeroes detect_zeroes = DetectZeroes::Off;
+    Image image;
+    Cache cache;
+    void describe(PropertyVisitor& p);
+  };
+  std::string device;
+  std::string type = "unknown";
+  bool removable = false;
+  bool locked = false;
+  std::optional<Inserted> inserted;
+  void describe(PropertyVisitor& p);
+};
+std::span<const std::string_view> enum_names(BlockReply::DetectZeroes);
+Result<std::vector<BlockReply>> query_block(MonitorTarget& target, const Nothing&);
+
+struct NodesQuery {
+  bool flat = false;
+  void describe(PropertyVisitor& p);
+};
+// The media of the drives: nothing is behind them.
+Result<std::vector<BlockReply::Inserted>> query_named_block_nodes(MonitorTarget& target,
+                                                                  const NodesQuery&);
 
 struct ChardevReply {
   std::string label;
@@ -68,55 +142,5 @@ struct ChardevReply {
   void describe(PropertyVisitor& p);
 };
 Result<std::vector<ChardevReply>> query_chardev(MonitorTarget& target, const Nothing&);
-
-struct MachineReply {
-  std::string name;
-  std::optional<std::string> alias;
-  std::optional<bool> is_default;
-  u32 cpu_max = 1;
-  bool hotpluggable_cpus = false;
-  bool numa_mem_supported = false;
-  bool deprecated = false;
-  std::string default_ram_id;
-  bool acpi = true;
-  void describe(PropertyVisitor& p);
-};
-Result<std::vector<MachineReply>> query_machines(MonitorTarget& target, const Nothing&);
-
-struct TargetReply {
-  std::string arch;
-  void describe(PropertyVisitor& p);
-};
-Result<TargetReply> query_target(MonitorTarget& target, const Nothing&);
-
-struct TypesQuery {
-  std::string implements;
-  bool abstract = false;
-  void describe(PropertyVisitor& p);
-};
-struct TypeReply {
-  std::string name;
-  std::string parent;
-  void describe(PropertyVisitor& p);
-};
-Result<std::vector<TypeReply>> qom_list_types(MonitorTarget& target, const TypesQuery& query);
-
-struct PropertiesQuery {
-  std::string type;
-  void describe(PropertyVisitor& p);
-};
-struct PropertyReply {
-  std::string name;
-  std::string type;
-  std::string description;
-  void describe(PropertyVisitor& p);
-};
-// Errc::NotFound (DeviceNotFound) for a type that is no device of ours.
-Result<std::vector<PropertyReply>> device_list_properties(MonitorTarget& target,
-                                                          const PropertiesQuery& query);
-
-// {"qemu": {"major": ...}, "package": "..."}: also in the greeting.
-Value version_value();
-Result<Value> query_version(MonitorTarget& target, const Nothing&);
 
 }  // namespace menura

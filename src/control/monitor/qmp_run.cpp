@@ -5,6 +5,10 @@
 
 namespace menura {
 
+std::span<const std::string_view> enum_names(QmpCapability) {
+  static constexpr std::string_view kNames[] = {"oob"};
+  return kNames;
+}
 void QmpCapabilities::describe(PropertyVisitor& p) {
   p.field("enable", enable, "capabilities of the greeting to use");
 }
@@ -61,43 +65,12 @@ void SendKey::describe(PropertyVisitor& p) {
   p.field("hold-time", hold_time_ms, "how long they stay down, in ms");
 }
 
-namespace {
-
-// Numbers are make codes of scan code set 1, with bit 7 for those behind an E0.
-Result<Key> key_by_number(u32 number) {
-  const u32 code = number & 0x80 ? 0xe000 | (number & 0x7f) : number;
-  for (unsigned i = 0; number != 0 && i < static_cast<unsigned>(Key::kCount); i++)
-    if (key_set1(static_cast<Key>(i)) == code) return static_cast<Key>(i);
-  return fail(Errc::InvalidArgument, "There is no key number {}", number);
-}
-
-Result<Key> key_of(const Value& value) {
-  enum class Type : u8 { Qcode, Number };
-  struct KeyValue {
-    std::string type;
-    Value data;
-    void describe(PropertyVisitor& p) {
-      p.required("type", type);
-      p.required("data", data);
-    }
-  } given;
-  TRY(read_properties(given, value, "a key"));
-  if (given.type == "number")
-    return key_by_number(static_cast<u32>(TRY(detail::to_unsigned(given.data, 0xffff))));
-  if (given.type != "qcode")
-    return fail(Errc::InvalidArgument, "A key's type is qcode or number, not '{}'", given.type);
-  return find_key(TRY(detail::to_text(given.data)));
-}
-
-}  // namespace
-
 Result<Nothing> qmp_send_key(MonitorTarget& target, const SendKey& arguments) {
   constexpr size_t kMaxKeys = 16;
-  const Value::List* list = arguments.keys.as<Value::List>();
-  if (!list || list->empty() || list->size() > kMaxKeys)
+  if (arguments.keys.empty() || arguments.keys.size() > kMaxKeys)
     return fail(Errc::InvalidArgument, "'keys' must be a list of 1 to {} keys", kMaxKeys);
   std::vector<Key> keys;
-  for (const Value& value : *list) keys.push_back(TRY(key_of(value)));
+  for (const KeyValue& key : arguments.keys) keys.push_back(TRY(key.key()));
   TRY(target.keys.send(std::move(keys), arguments.hold_time_ms));
   return Nothing{};
 }

@@ -7,11 +7,15 @@
 #include <optional>
 
 #include "control/monitor/command.h"
+#include "control/monitor/qmp_tools.h"
 
 namespace menura {
 
+// What a client may ask for; none is offered.
+enum class QmpCapability : u8 { Oob };
+std::span<const std::string_view> enum_names(QmpCapability);
 struct QmpCapabilities {
-  std::vector<std::string> enable;
+  std::vector<QmpCapability> enable;
   void describe(PropertyVisitor& p);
 };
 // For a monitor that has negotiated already.
@@ -26,7 +30,7 @@ Result<Nothing> qmp_system_wakeup(MonitorTarget& target, const Nothing&);
 Result<Nothing> qmp_inject_nmi(MonitorTarget& target, const Nothing&);
 
 struct SendKey {
-  Value keys;
+  std::vector<KeyValue> keys;
   u32 hold_time_ms = KeySender::kHoldMs;
   void describe(PropertyVisitor& p);
 };

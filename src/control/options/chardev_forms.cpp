@@ -77,4 +77,12 @@ Result<ChardevForm> parse_chardev_form(std::string_view text, std::string_view l
   return form;
 }
 
+Result<ChardevForm> parse_gdb_form(std::string_view text) {
+  ChardevForm form = TRY(parse_chardev_form(text, "gdb"));
+  if (form.kind != ChardevForm::Kind::New || form.chardev.name != "socket") return form;
+  for (const auto& [name, value] : {std::pair{"server", true}, std::pair{"wait", false}})
+    if (!form.chardev.options.find(name)) form.chardev.options.set(name, value);
+  return form;
+}
+
 }  // namespace menura

@@ -22,6 +22,9 @@ struct ChardevForm {
 
 Result<ChardevForm> parse_chardev_form(std::string_view text, std::string_view label);
 
+// Of a GDB server: as above, but a socket listens, and nobody waits for a client.
+Result<ChardevForm> parse_gdb_form(std::string_view text);
+
 // For error and help texts: all the forms.
 inline constexpr std::string_view kChardevForms =
     "none, null, stdio, pty, file:PATH, unix:PATH[,server=on][,wait=off], "

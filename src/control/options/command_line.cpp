@@ -4,12 +4,14 @@
 #include "base/text.h"
 #include "control/options/chardev_forms.h"
 #include "control/options/handlers.h"
+#include "machine/catalogue/objects.h"
 
 namespace menura {
 
 namespace {
 
 constexpr std::string_view kModes[] = {"readline", "control"};
+constexpr std::string_view kAudioDrivers[] = {"none"};
 
 Result<const Option*> find_option(std::string_view word) {
   std::string_view name = word.substr(1);
@@ -42,7 +44,7 @@ Result<void> finish(CommandLine& line) {
   for (size_t i = 0; i < line.serial_forms.size(); i++)
     line.options.machine.serials.push_back(
         TRY(chardev_of_form(line, line.serial_forms[i], format("serial{}", i)), "-serial"));
-  return {};
+  return apply_memory_backend(line.options.machine);
 }
 
 // Reads the option at the front, and its argument; leaves the rest.
@@ -58,8 +60,9 @@ Result<void> read_option(CommandLine& line, std::span<const std::string_view>& r
     argument = rest.front();
     rest = rest.subspan(1);
   }
-  if (option->topic && (argument == "help" || argument == "?")) {
-    line.options.answer = option->topic(line);
+  if ((option->topic || option->properties) && (argument == "help" || argument == "?")) {
+    line.options.answer =
+        option->topic ? option->topic(line) : print_properties(option->properties());
     return {};
   }
   TRY(option->apply(line, argument), "-{}", option->name);
@@ -75,6 +78,32 @@ void MonitorOptions::describe(PropertyVisitor& p) {
   p.field("id", id, "its name");
   p.field("mode", mode, "for people (readline) or programs (control)");
   p.field("pretty", pretty, "indent the JSON");
+}
+
+std::span<const std::string_view> enum_names(AudioOptions::Driver) { return kAudioDrivers; }
+
+void AudioOptions::describe(PropertyVisitor& p) {
+  p.required("driver", driver, "what plays the sound: nothing");
+  p.required("id", id, "its name");
+}
+
+void FdOptions::describe(PropertyVisitor& p) {
+  p.required("set", set, "the number in /dev/fdset/N");
+  p.required("fd", fd, "the inherited descriptor");
+  p.field("opaque", opaque, "whatever the user wants to say of it");
+}
+
+void OvercommitOptions::describe(PropertyVisitor& p) {
+  p.field("mem-lock", mem_lock, "keep all memory from being swapped");
+}
+
+void NameOptions::describe(PropertyVisitor& p) {
+  p.field("guest", guest, "the guest's name");
+  p.field("debug-threads", debug_threads, "name the threads (they always are)");
+}
+
+void MessageOptions::describe(PropertyVisitor& p) {
+  p.field("timestamp", timestamp, "begin with the time");
 }
 
 Result<ProgramOptions> parse_command_line(std::span<const std::string_view> arguments,

@@ -1,11 +1,15 @@
 #include "control/options/handlers.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
+#include "base/fd_sets.h"
 #include "base/text.h"
 #include "base/trace.h"
 #include "control/options/chardev_forms.h"
 #include "cpu/x86/model.h"
+#include "machine/catalogue/objects.h"
 
 namespace menura {
 
@@ -50,10 +54,18 @@ Result<void> no_value_missing(std::string_view argument, std::string_view what) 
 
 Result<void> set_machine(CommandLine& line, OptionArgument argument) {
   MachineOptions& machine = line.options.machine.machine;
-  TRY(read_into(machine, argument, "type", "machine options"));
+  Value given = TRY(parse_keyval(argument, "type"));
+  // Parts that scripts leave out of a machine, and that are not there anyway.
+  for (const std::string_view part : {"usb", "vmport", "graphics", "smm", "nvdimm", "sata"}) {
+    const Value* value = given.find(part);
+    if (!value) continue;
+    if (*value != Value("off") && *value != Value("auto"))
+      return fail(Errc::Unsupported, "{}={}: this machine has none, only off is possible", part,
+                  detail::print_value(*value));
+    given.erase(part);
+  }
+  TRY(read_properties(machine, given, "machine options"));
   TRY(line.catalogue.find_machine(machine.type));
-  if (!machine.memory_backend.empty())
-    return fail(Errc::Unsupported, "memory-backend: there are no memory objects yet");
   return {};
 }
 
@@ -137,14 +149,7 @@ Result<void> set_rtc(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> set_name(CommandLine& line, OptionArgument argument) {
-  struct NameOptions {
-    std::string guest;
-    bool debug_threads = true;
-    void describe(PropertyVisitor& p) {
-      p.field("guest", guest, "the guest's name");
-      p.field("debug-threads", debug_threads, "name the threads (they always are)");
-    }
-  } name;
+  NameOptions name;
   TRY(read_into(name, argument, "guest", "name options"));
   line.options.machine.name = name.guest;
   return {};
@@ -226,12 +231,44 @@ Result<void> add_global(CommandLine& line, OptionArgument argument) {
   return {};
 }
 
+Result<void> add_object(CommandLine& line, OptionArgument argument) {
+  NamedOptions object = TRY(named_options(argument, "qom-type"));
+  if (object.options.find("help") || object.options.find("?")) {
+    line.options.answer = TRY(object_properties_help(object.name));
+    return {};
+  }
+  TRY(find_object_kind(object.name));
+  line.options.machine.objects.push_back(std::move(object));
+  return {};
+}
+
+Result<void> set_overcommit(CommandLine& line, OptionArgument argument) {
+  return read_into(line.options.overcommit, argument, {}, "overcommit options");
+}
+
 Result<void> set_no_defaults(CommandLine& line, OptionArgument) {
   line.options.machine.no_defaults = true;
   return {};
 }
 
 Result<void> accept_switch(CommandLine&, OptionArgument) { return {}; }
+
+Result<void> add_audio(CommandLine&, OptionArgument argument) {
+  AudioOptions audio;
+  const Value given =
+      TRY(argument.starts_with('{') ? parse_json(argument) : parse_keyval(argument, "driver"));
+  return read_properties(audio, given, "audio options");
+}
+
+// At once: what opens files may be any option behind it.
+Result<void> add_fd(CommandLine&, OptionArgument argument) {
+  FdOptions options;
+  TRY(read_into(options, argument, {}, "descriptor options"));
+  if (options.fd <= STDERR_FILENO)
+    return fail(Errc::InvalidArgument,
+                "fd={}: standard input, output and error stay where they are", options.fd);
+  return add_to_fd_set(options.set, options.fd, options.opaque);
+}
 
 Result<void> add_chardev(CommandLine& line, OptionArgument argument) {
   NamedOptions chardev = TRY(named_options(argument, "backend"));
@@ -383,11 +420,23 @@ Result<void> add_trace(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> set_messages(CommandLine& line, OptionArgument argument) {
-  struct MessageOptions {
-    bool& timestamp;
-    void describe(PropertyVisitor& p) { p.field("timestamp", timestamp, "begin with the time"); }
-  } messages{line.options.message_timestamps};
-  return read_into(messages, argument, {}, "message options");
+  return read_into(line.options.messages, argument, {}, "message options");
+}
+
+Result<void> set_gdb(CommandLine& line, OptionArgument argument) {
+  ChardevForm form = TRY(parse_gdb_form(argument));
+  if (form.kind == ChardevForm::Kind::New)
+    line.options.machine.chardevs.push_back(std::move(form.chardev));
+  line.options.gdb_chardev = form.id;
+  return {};
+}
+
+Result<void> set_gdb_default(CommandLine& line, OptionArgument) {
+  return set_gdb(line, "tcp::1234");
+}
+
+Result<void> set_sandbox(CommandLine& line, OptionArgument argument) {
+  return read_into(line.options.sandbox, argument, "enable", "sandbox options");
 }
 
 Result<void> set_qtest(CommandLine& line, OptionArgument argument) {

@@ -36,8 +36,13 @@ Result<void> add_disk(CommandLine& line, OptionArgument file) {
 Result<void> add_cdrom(CommandLine& line, OptionArgument file);
 Result<void> add_device(CommandLine& line, OptionArgument argument);
 Result<void> add_global(CommandLine& line, OptionArgument argument);
+Result<void> add_object(CommandLine& line, OptionArgument argument);
+Result<void> set_overcommit(CommandLine& line, OptionArgument argument);
 Result<void> set_no_defaults(CommandLine& line, OptionArgument argument);
 Result<void> accept_switch(CommandLine& line, OptionArgument argument);
+
+Result<void> add_audio(CommandLine& line, OptionArgument argument);
+Result<void> add_fd(CommandLine& line, OptionArgument argument);
 
 Result<void> add_chardev(CommandLine& line, OptionArgument argument);
 Result<void> add_serial(CommandLine& line, OptionArgument argument);
@@ -72,6 +77,9 @@ Result<void> set_log_ranges(CommandLine& line, OptionArgument argument);
 Result<void> set_log_file(CommandLine& line, OptionArgument argument);
 Result<void> add_trace(CommandLine& line, OptionArgument argument);
 Result<void> set_messages(CommandLine& line, OptionArgument argument);
+Result<void> set_gdb(CommandLine& line, OptionArgument argument);
+Result<void> set_gdb_default(CommandLine& line, OptionArgument argument);
+Result<void> set_sandbox(CommandLine& line, OptionArgument argument);
 Result<void> set_qtest(CommandLine& line, OptionArgument argument);
 Result<void> set_qtest_log(CommandLine& line, OptionArgument argument);
 Result<void> show_help(CommandLine& line, OptionArgument argument);

@@ -8,6 +8,7 @@
 #include "cpu/x86/model.h"
 #include "cpu/x86/model_table.h"
 #include "machine/catalogue/catalogue_tables.h"
+#include "machine/catalogue/objects.h"
 
 namespace menura {
 
@@ -100,6 +101,18 @@ Result<std::string> chardev_properties_help(std::string_view kind) {
 std::string forms_help(const CommandLine&) { return format("Forms: {}\n", kChardevForms); }
 
 std::string display_help(const CommandLine&) { return "Available display backend types:\nnone\n"; }
+
+std::string object_help(const CommandLine&) {
+  std::string text = "List of user creatable objects:\n";
+  for (const ObjectKind& kind : object_kinds())
+    text += format("  {:<22}{}\n", kind.name, kind.help);
+  return text + "`-object TYPE,help` lists a type's properties.\n";
+}
+
+Result<std::string> object_properties_help(std::string_view kind) {
+  const ObjectKind* found = TRY(find_object_kind(kind));
+  return format("{} options:\n{}", kind, print_properties(found->properties()));
+}
 
 std::string log_help(const CommandLine&) {
   std::string text = "Log items (comma separated):\n";

@@ -8,22 +8,24 @@ namespace menura {
 namespace {
 
 template <class Struct>
-std::string properties_help(const CommandLine&) {
-  return print_properties(list_properties(Struct{}));
+std::vector<PropertyInfo> properties_of() {
+  return list_properties(Struct{});
 }
 
 constexpr Option kOptions[] = {
     // The machine
-    {"machine", "[type=]TYPE[,property=value...]", "choose the machine", set_machine, machine_help},
-    {"M", "[type=]TYPE[,property=value...]", "the same as -machine", set_machine, machine_help},
+    {"machine", "[type=]TYPE[,property=value...]", "choose the machine", set_machine, machine_help,
+     properties_of<MachineOptions>},
+    {"M", "[type=]TYPE[,property=value...]", "the same as -machine", set_machine, machine_help,
+     properties_of<MachineOptions>, true},
     {"accel", "[accel=]NAME[,property=value...]",
      "what runs the guest; given several times, the first that works", add_accelerator, accel_help},
     {"enable-kvm", "", "the same as -accel kvm", enable_kvm},
     {"cpu", "MODEL", "choose the CPU model", set_cpu, cpu_help},
-    {"smp", "[cpus=]N[,property=value...]", "number and arrangement of the CPUs", set_smp,
-     properties_help<SmpOptions>},
-    {"m", "[size=]SIZE", "amount of RAM; a bare number is MiB", set_memory,
-     properties_help<MemoryOptions>},
+    {"smp", "[cpus=]N[,property=value...]", "number and arrangement of the CPUs", set_smp, nullptr,
+     properties_of<SmpOptions>},
+    {"m", "[size=]SIZE", "amount of RAM; a bare number is MiB", set_memory, nullptr,
+     properties_of<MemoryOptions>},
     {"mem-path", "PATH", "a file, or a folder for files, that holds the RAM", set_memory_path},
     {"mem-prealloc", "", "have all RAM in memory from the start", set_preallocation},
     {"bios", "FILE", "the firmware: a path, or a name in the firmware folders", set_bios},
@@ -31,14 +33,19 @@ constexpr Option kOptions[] = {
     {"initrd", "FILE", "the kernel's initial RAM disk", set_initrd},
     {"append", "TEXT", "the kernel's command line", set_append},
     {"boot", "[order=]LETTERS[,property=value...]", "what the firmware boots from", set_boot,
-     properties_help<BootOptions>},
+     nullptr, properties_of<BootOptions>},
     {"rtc", "[base=]utc|localtime|DATE[,property=value...]", "date and drive of the clock chip",
-     set_rtc, properties_help<RtcOptions>},
-    {"name", "[guest=]NAME[,debug-threads=on]", "the guest's name", set_name},
+     set_rtc, nullptr, properties_of<RtcOptions>},
+    {"name", "[guest=]NAME[,debug-threads=on]", "the guest's name", set_name, nullptr,
+     properties_of<NameOptions>},
     {"uuid", "UUID", "the machine's UUID", set_uuid},
+    {"object", "TYPE,id=ID[,property=value...] or JSON", "a secret, or memory", add_object,
+     object_help},
+    {"overcommit", "[mem-lock=on|off]", "how the host's memory is used", set_overcommit, nullptr,
+     properties_of<OvercommitOptions>},
     // Disks
-    {"drive", "file=FILE[,property=value...]", "a disk or CD", add_drive,
-     properties_help<DriveOptions>},
+    {"drive", "file=FILE[,property=value...]", "a disk or CD", add_drive, nullptr,
+     properties_of<DriveOptions>},
     {"hda", "FILE", "first disk (also -hdb, -hdc and -hdd; a lone FILE is -hda)", add_disk<0>},
     {"hdb", "FILE", "second disk", add_disk<1>},
     {"hdc", "FILE", "third disk", add_disk<2>},
@@ -51,6 +58,8 @@ constexpr Option kOptions[] = {
     {"nodefaults", "", "no devices but those asked for", set_no_defaults},
     {"no-user-config", "", "read no configuration files (there are none)", accept_switch},
     // Character devices and monitors
+    {"add-fd", "set=N,fd=N[,opaque=TEXT]", "have an inherited descriptor as the file /dev/fdset/N",
+     add_fd, nullptr, properties_of<FdOptions>},
     {"chardev", "KIND,id=ID[,property=value...]", "a character device", add_chardev, chardev_help},
     {"serial", "FORM", "where the next serial port goes; see -serial help", add_serial, forms_help},
     {"debugcon", "FORM", "where the firmware's debug port 402h goes", set_debugcon, forms_help},
@@ -58,7 +67,7 @@ constexpr Option kOptions[] = {
     {"qmp", "FORM", "a monitor for programs (QMP)", add_qmp, forms_help},
     {"qmp-pretty", "FORM", "the same, its JSON indented", add_qmp_pretty, forms_help},
     {"mon", "[chardev=]ID[,mode=readline|control]", "a monitor on a character device", add_mon,
-     properties_help<MonitorOptions>},
+     nullptr, properties_of<MonitorOptions>},
     {"nographic", "", "no display: the first serial port and the monitor share the terminal",
      set_nographic},
     {"display", "none", "the kind of display", set_display, display_help},
@@ -67,6 +76,8 @@ constexpr Option kOptions[] = {
     {"nic", "none", "the network", accept_none<Absent::Net>},
     {"parallel", "none", "the parallel port", accept_none<Absent::Parallel>},
     {"audio", "none", "sound", accept_none<Absent::Audio>},
+    {"audiodev", "[driver=]none,id=ID", "a place for sound to go: nowhere", add_audio, nullptr,
+     properties_of<AudioOptions>},
     // Running
     {"S", "", "do not start the CPUs: a monitor's cont does", set_paused},
     {"no-reboot", "", "end instead of rebooting", set_no_reboot},
@@ -80,7 +91,12 @@ constexpr Option kOptions[] = {
     {"D", "FILE", "log there instead of on stderr", set_log_file},
     {"trace", "[enable=]PATTERN", "trace the events that match; see -trace help", add_trace,
      trace_help},
-    {"msg", "timestamp=on|off", "begin messages with the time", set_messages},
+    {"msg", "timestamp=on|off", "begin messages with the time", set_messages, nullptr,
+     properties_of<MessageOptions>},
+    {"gdb", "FORM", "serve GDB there, like tcp::1234", set_gdb, forms_help},
+    {"s", "", "the same as -gdb tcp::1234", set_gdb_default},
+    {"sandbox", "[enable=]on|off[,property=value...]", "give up system calls that are not needed",
+     set_sandbox, nullptr, properties_of<SandboxOptions>},
     {"qtest", "FORM", "drive the devices by the qtest protocol", set_qtest, forms_help},
     {"qtest-log", "FILE|none", "a transcript of the qtest protocol", set_qtest_log},
     // Information

@@ -29,8 +29,11 @@ struct Option {
   std::string_view argument;  // its form, for people; empty: takes none
   std::string_view help;
   Result<void> (*apply)(CommandLine& line, std::string_view argument);
-  // The answer to `-NAME help`; null: "help" is an argument like any other.
+  // The answer to `-NAME help`; null: the properties, or "help" is an argument like any other.
   std::string (*topic)(const CommandLine& line) = nullptr;
+  // What may follow as property=value; null: nothing.
+  std::vector<PropertyInfo> (*properties)() = nullptr;
+  bool same_as_another = false;  // a second name, that programs need not hear of
 };
 
 std::span<const Option> option_table();
@@ -44,6 +47,8 @@ std::string device_help(const CommandLine& line);
 Result<std::string> device_properties_help(const Catalogue& catalogue, std::string_view device);
 std::string chardev_help(const CommandLine& line);
 Result<std::string> chardev_properties_help(std::string_view kind);
+std::string object_help(const CommandLine& line);
+Result<std::string> object_properties_help(std::string_view kind);
 std::string log_help(const CommandLine& line);
 std::string trace_help(const CommandLine& line);
 

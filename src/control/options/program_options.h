@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/code_log.h"
+#include "control/sandbox/sandbox.h"
 #include "machine/catalogue.h"
 #include "machine/config.h"
 
@@ -26,9 +27,46 @@ struct MonitorOptions {
 };
 std::span<const std::string_view> enum_names(MonitorOptions::Mode);
 
+// -overcommit
+struct OvercommitOptions {
+  bool mem_lock = false;
+  void describe(PropertyVisitor& p);
+};
+
+// -name
+struct NameOptions {
+  std::string guest;
+  bool debug_threads = true;
+  void describe(PropertyVisitor& p);
+};
+
+// -audiodev
+struct AudioOptions {
+  enum class Driver : u8 { None };
+  Driver driver = Driver::None;
+  std::string id;
+  void describe(PropertyVisitor& p);
+};
+std::span<const std::string_view> enum_names(AudioOptions::Driver);
+
+// -add-fd
+struct FdOptions {
+  u32 set = 0;
+  i32 fd = -1;
+  std::string opaque;
+  void describe(PropertyVisitor& p);
+};
+
+// -msg
+struct MessageOptions {
+  bool timestamp = false;
+  void describe(PropertyVisitor& p);
+};
+
 struct ProgramOptions {
   MachineConfig machine;
   std::vector<MonitorOptions> monitors;
+  std::string gdb_chardev;    // empty: none
   std::string qtest_chardev;  // empty: none
   std::string qtest_log;      // a path; empty: none
   std::string pidfile;
@@ -38,7 +76,9 @@ struct ProgramOptions {
   u32 code_log = 0;                   // -d: a bit per LogItem
   std::vector<LogRange> code_ranges;  // -dfilter
   std::vector<std::string> traces;
-  bool message_timestamps = false;
+  MessageOptions messages;
+  OvercommitOptions overcommit;
+  SandboxOptions sandbox;
 
   // Not empty: the user asked for help or the version. To be printed; nothing else is to be done.
   std::string answer;

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "machine/catalogue/none_board.h"
 #include "machine/machine.h"
 #include "machine/pc/pc_board.h"
 
@@ -11,6 +12,8 @@ namespace {
 
 std::unique_ptr<Board> make_pc(Machine& machine) { return std::make_unique<PcBoard>(machine); }
 
+std::unique_ptr<Board> make_none(Machine& machine) { return std::make_unique<NoneBoard>(machine); }
+
 constexpr MachineType kMachineTypes[] = {
     {.name = "pc-i440fx-8.2",
      .alias = "pc",
@@ -18,9 +21,17 @@ constexpr MachineType kMachineTypes[] = {
      .max_cpus = PcBoard::kMaxCpus,
      .is_default = true,
      .make = make_pc},
+    {.name = "none",
+     .alias = {},
+     .description = "empty machine",
+     .max_cpus = 1,
+     .has_cpus = false,
+     .make = make_none},
 };
 
-constexpr std::string_view kBuiltIn[] = {"PIIX4_PM"};
+constexpr BuiltInKind kBuiltIn[] = {
+    {.name = "PIIX4_PM", .properties = [] { return list_properties(Piix4PmConfig{}); }},
+};
 
 // -accel options win over -machine accel=; without either, the fastest that works.
 std::vector<std::string> wanted_accelerators(const MachineConfig& config) {

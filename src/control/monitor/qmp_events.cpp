@@ -1,0 +1,47 @@
+// The table of events: what Machine::emit() and the monitors tell clients.
+#include "control/monitor/qmp_schema.h"
+#include "machine/machine.h"
+
+namespace menura {
+
+namespace {
+
+struct CauseData {
+  bool guest = false;
+  Cause reason = Cause::HostQmpQuit;
+  void describe(PropertyVisitor& p) {
+    p.field("guest", guest);
+    p.field("reason", reason);
+  }
+};
+
+struct DumpData {
+  DumpReply result;
+  std::optional<std::string> error;
+  void describe(PropertyVisitor& p) {
+    p.field("result", result);
+    p.field("error", error);
+  }
+};
+
+template <class Data>
+constexpr EventKind event(std::string_view name, std::string_view help) {
+  return {name, help, shape_of<Data>};
+}
+
+constexpr EventKind kEvents[] = {
+    event<Nothing>("STOP", "The CPUs stopped"),
+    event<Nothing>("RESUME", "The CPUs run again"),
+    event<CauseData>("RESET", "The machine was reset"),
+    event<CauseData>("SHUTDOWN", "The machine is at its end, or stays with -no-shutdown"),
+    event<Nothing>("POWERDOWN", "The power button was pressed"),
+    event<Nothing>("SUSPEND", "The guest sleeps in RAM"),
+    event<Nothing>("WAKEUP", "The guest woke"),
+    event<DumpData>("DUMP_COMPLETED", "A dump of the guest's memory is done, or failed"),
+};
+
+}  // namespace
+
+std::span<const EventKind> qmp_events() { return kEvents; }
+
+}  // namespace menura

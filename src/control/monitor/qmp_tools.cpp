@@ -1,0 +1,148 @@
+#include "control/monitor/qmp_tools.h"
+
+#include "base/fd_sets.h"
+#include "base/text.h"
+#include "base/trace.h"
+#include "control/monitor/hmp.h"
+#include "hw/input/ps2_keyboard.h"
+
+namespace menura {
+
+// Traces
+
+std::span<const std::string_view> enum_names(TraceState) {
+  static constexpr std::string_view kNames[] = {"unavailable", "disabled", "enabled"};
+  return kNames;
+}
+void TraceReply::describe(PropertyVisitor& p) {
+  p.field("name", name);
+  p.field("state", state);
+  p.field("vcpu", vcpu);
+}
+void TraceQuery::describe(PropertyVisitor& p) {
+  p.required("name", name, "of an event, or a pattern with * and ?");
+}
+Result<std::vector<TraceReply>> trace_event_get_state(MonitorTarget&, const TraceQuery& query) {
+  std::vector<TraceReply> replies;
+  for (const TraceEvent* event : trace_events())
+    if (glob_match(query.name, event->name))
+      replies.push_back(
+          {std::string(event->name), event->on ? TraceState::Enabled : TraceState::Disabled});
+  if (replies.empty() && query.name.find_first_of("*?") == std::string::npos)
+    return fail(Errc::InvalidArgument, "There is no trace event '{}'", query.name);
+  return replies;
+}
+
+void TraceChange::describe(PropertyVisitor& p) {
+  p.required("name", name, "of an event, or a pattern with * and ?");
+  p.required("enable", enable, "trace it, or not");
+  p.field("ignore-unavailable", ignore_unavailable, "no error when nothing matches");
+}
+Result<Nothing> trace_event_set_state(MonitorTarget&, const TraceChange& arguments) {
+  if (enable_trace(arguments.name, arguments.enable) > 0 || arguments.ignore_unavailable)
+    return Nothing{};
+  std::vector<std::string_view> names;
+  for (const TraceEvent* event : trace_events()) names.push_back(event->name);
+  return fail(Errc::InvalidArgument, "No trace event matches '{}'{}", arguments.name,
+              suggestion(arguments.name, names));
+}
+
+// Keys
+
+namespace {
+
+// Numbers are make codes of scan code set 1, with bit 7 for those behind an E0.
+Result<Key> key_by_number(u64 number) {
+  const u64 code = number & 0x80 ? 0xe000 | (number & 0x7f) : number;
+  for (unsigned i = 0; number != 0 && i < static_cast<unsigned>(Key::kCount); i++)
+    if (key_set1(static_cast<Key>(i)) == code) return static_cast<Key>(i);
+  return fail(Errc::InvalidArgument, "There is no key number {}", number);
+}
+
+}  // namespace
+
+std::span<const std::string_view> enum_names(KeyValue::Type) {
+  static constexpr std::string_view kNames[] = {"qcode", "number"};
+  return kNames;
+}
+void KeyValue::describe(PropertyVisitor& p) {
+  p.required("type", type, "whether data is a name or a number");
+  p.required("data", data, "the key");
+}
+Result<Key> KeyValue::key() const {
+  if (type == Type::Number) return key_by_number(TRY(detail::to_unsigned(data, 0xffff)));
+  return find_key(TRY(detail::to_text(data)));
+}
+
+std::span<const std::string_view> enum_names(InputEvent::Type) {
+  static constexpr std::string_view kNames[] = {"key"};
+  return kNames;
+}
+void InputEvent::Data::describe(PropertyVisitor& p) {
+  p.required("down", down, "pressed, or released");
+  p.required("key", key, "which");
+}
+void InputEvent::describe(PropertyVisitor& p) {
+  p.required("type", type, "the kind");
+  p.required("data", data, "what happened");
+}
+void InputSendEvent::describe(PropertyVisitor& p) { p.required("events", events, "in order"); }
+Result<Nothing> input_send_event(MonitorTarget& target, const InputSendEvent& arguments) {
+  Ps2Keyboard* keyboard = target.machine.board().keyboard();
+  if (!keyboard) return fail(Errc::Unsupported, "This machine has no keyboard");
+  std::vector<std::pair<Key, bool>> presses;
+  for (const InputEvent& event : arguments.events)
+    presses.emplace_back(TRY(event.data.key.key()), event.data.down);
+  for (const auto& [key, down] : presses) keyboard->press(key, down);
+  return Nothing{};
+}
+
+std::span<const std::string_view> enum_names(MigrationCapability::Name) {
+  static constexpr std::string_view kNames[] = {"events"};
+  return kNames;
+}
+void MigrationCapability::describe(PropertyVisitor& p) {
+  p.required("capability", capability, "its name");
+  p.required("state", state, "on or off");
+}
+Result<std::vector<MigrationCapability>> query_migrate_capabilities(MonitorTarget& target,
+                                                                    const Nothing&) {
+  return std::vector{MigrationCapability{.state = target.migration_events}};
+}
+void MigrateSetCapabilities::describe(PropertyVisitor& p) {
+  p.required("capabilities", capabilities, "those to change");
+}
+Result<Nothing> migrate_set_capabilities(MonitorTarget& target,
+                                         const MigrateSetCapabilities& arguments) {
+  for (const MigrationCapability& c : arguments.capabilities) target.migration_events = c.state;
+  return Nothing{};
+}
+
+void FdSetReply::Fd::describe(PropertyVisitor& p) {
+  p.field("fd", fd);
+  p.field("opaque", opaque);
+}
+void FdSetReply::describe(PropertyVisitor& p) {
+  p.field("fdset-id", set);
+  p.field("fds", fds);
+}
+Result<std::vector<FdSetReply>> query_fdsets(MonitorTarget&, const Nothing&) {
+  std::vector<FdSetReply> replies;
+  for (const FdSetEntry& entry : fd_sets()) {
+    if (replies.empty() || replies.back().set != entry.set) replies.push_back({.set = entry.set});
+    FdSetReply::Fd fd{.fd = entry.fd};
+    if (!entry.opaque.empty()) fd.opaque = entry.opaque;
+    replies.back().fds.push_back(std::move(fd));
+  }
+  return replies;
+}
+void RemoveFd::describe(PropertyVisitor& p) {
+  p.required("fdset-id", set, "the number in /dev/fdset/N");
+  p.field("fd", fd, "one descriptor of it; all, if not given");
+}
+Result<Nothing> remove_fd(MonitorTarget&, const RemoveFd& arguments) {
+  TRY(remove_from_fd_set(arguments.set, arguments.fd.value_or(-1)));
+  return Nothing{};
+}
+
+}  // namespace menura

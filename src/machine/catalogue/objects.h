@@ -1,0 +1,65 @@
+// Objects: what -object and object-add make: secrets, and descriptions of memory.
+//
+// Owner: the program's session; the kinds are a constant table. Threads: under the machine lock.
+// Example: `TRY(objects.create({.name = "secret", .id = "s0", .options = ...}));`
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "machine/config.h"
+
+namespace menura {
+
+// A password or key: given as text or in a file, plain or in base64.
+struct SecretConfig {
+  enum class Format : u8 { Raw, Base64 };
+  std::optional<std::string> data;
+  std::string file;
+  Format format = Format::Raw;
+  void describe(PropertyVisitor& p);
+};
+std::span<const std::string_view> enum_names(SecretConfig::Format);
+
+// A row of `-object help`.
+struct ObjectKind {
+  std::string_view name;
+  std::string_view help;
+  std::vector<PropertyInfo> (*properties)();
+  Shape (*shape)();
+};
+std::span<const ObjectKind> object_kinds();
+Result<const ObjectKind*> find_object_kind(std::string_view name);
+
+// The machine's memory, when `-machine memory-backend=ID` names an object of these: fills
+// config.memory from it. Errors: no such object, no memory, a size that is not -m's.
+Result<void> apply_memory_backend(MachineConfig& config);
+
+class Objects {
+ public:
+  // options.name is the kind. Memory is for the machine as it is built: only what
+  // apply_memory_backend() took may be created.
+  Result<void> create(const NamedOptions& options, const MachineConfig& machine);
+  Result<void> remove(std::string_view id);
+
+  struct Object {
+    std::string id;
+    std::string kind;
+    std::vector<std::byte> secret;  // of a secret
+    bool in_use = false;
+  };
+  const std::vector<Object>& all() const { return objects_; }
+  // A secret's content, for whoever is told its id.
+  Result<std::vector<std::byte>> secret(std::string_view id) const;
+
+ private:
+  Result<std::vector<std::byte>> read_secret(const SecretConfig& config) const;
+
+  // State
+  std::vector<Object> objects_;
+};
+
+}  // namespace menura
