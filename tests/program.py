@@ -124,6 +124,85 @@ class Conduct(unittest.TestCase):
             self.assertEqual(run(*QUIET, "-daemonize", "-hda", "/none/such").returncode, 1)
 
 
+class Options(unittest.TestCase):
+    def test_a_machine_with_nothing_tells_what_there_is(self):
+        # As libvirt's probe starts it.
+        with tempfile.TemporaryDirectory() as folder:
+            path, pid = os.path.join(folder, "qmp"), os.path.join(folder, "pid")
+            result = run("-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=kvm:tcg", "-qmp",
+                         f"unix:{path},server=on,wait=off", "-pidfile", pid, "-daemonize")
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            with Qmp(path) as qmp:
+                qmp.ask("qmp_capabilities")
+                self.assertEqual(qmp.ask("query-cpus-fast")["return"], [])
+                self.assertIn("pc", [m.get("alias") for m in qmp.ask("query-machines")["return"]])
+                self.assertEqual(qmp.ask("query-memory-size-summary")["return"], {"base-memory": 0})
+                for line in ("info registers", "info mem", "x 0", "cpu 0", "info qom-tree", "info pic"):
+                    qmp.ask("human-monitor-command", **{"command-line": line})
+                qmp.ask("quit")
+
+    def test_an_inherited_descriptor_is_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "qmp")
+            with open(os.path.join(folder, "serial"), "wb") as file:
+                arguments = [*QUIET, "-add-fd", f"set=3,fd={file.fileno()},opaque=serial", "-chardev", "file,id=f,path=/dev/fdset/3,append=on",
+                             "-device", "isa-serial,chardev=f", "-qmp", f"unix:{path},server=on,wait=off"]
+                with subprocess.Popen([PROGRAM, *arguments], pass_fds=[file.fileno()]) as process:
+                    with Qmp(path) as qmp:
+                        qmp.ask("qmp_capabilities")
+                        self.assertEqual(qmp.ask("query-fdsets")["return"],
+                                         [{"fdset-id": 3, "fds": [{"fd": file.fileno(), "opaque": "serial"}]}])
+                        qmp.ask("human-monitor-command", **{"command-line": "o /b 0x3f8 0x41"})
+                        qmp.ask("quit")
+                    self.assertEqual(process.wait(30), 0)
+                with open(file.name, "rb") as written:
+                    self.assertEqual(written.read(), b"A")
+            self.assertIn("99", run(*QUIET, "-add-fd", "set=1,fd=99").stderr)
+
+    def test_objects(self):
+        memory = ["-m", "64", "-machine", "pc,memory-backend=ram0"]
+        self.assertIn("there is no such object", run(*QUIET, *memory).stderr)
+        self.assertIn("-m says", run(*QUIET, *memory, "-object", "memory-backend-ram,id=ram0,size=32M").stderr)
+        self.assertIn("did you mean 'secret'", run(*QUIET, "-object", "secrt,id=s").stderr)
+        self.assertIn("either data or file", run(*QUIET, "-object", "secret,id=s").stderr)
+        self.assertIn("data=<str>", run("-object", "secret,help").stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            path, key = os.path.join(folder, "qmp"), os.path.join(folder, "key")
+            with open(key, "wb") as file:
+                file.write(os.urandom(32))
+            arguments = [*QUIET, *memory, "-object", '{"qom-type":"memory-backend-ram","id":"ram0","size":67108864}', "-object",
+                         json.dumps({"qom-type": "secret", "id": "masterKey0", "format": "raw", "file": key}),
+                         "-qmp", f"unix:{path},server=on,wait=off"]
+            with subprocess.Popen([PROGRAM, *arguments]) as process:
+                with Qmp(path) as qmp:
+                    qmp.ask("qmp_capabilities")
+                    self.assertEqual({c["name"] for c in qmp.ask("qom-list", path="/objects")["return"]}, {"type", "masterKey0", "ram0"})
+                    self.assertEqual(qmp.ask("query-memdev")["return"][0]["id"], "ram0")
+                    self.assertIn("error", qmp.ask("object-del", id="ram0"))
+                    self.assertEqual(qmp.ask("object-del", id="masterKey0")["return"], {})
+                    qmp.ask("quit")
+                self.assertEqual(process.wait(30), 0)
+
+    def test_giving_up_rights(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root has rights to give up")
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "qmp")
+            os.chmod(folder, 0o755)
+            arguments = [*QUIET, "-runas", "nobody", "-sandbox", "on,elevateprivileges=deny,spawn=deny", "-qmp", f"unix:{path},server=on,wait=off"]
+            with subprocess.Popen([PROGRAM, *arguments]) as process:
+                with Qmp(path) as qmp:
+                    qmp.ask("qmp_capabilities")
+                    qmp.ask("cont")
+                    with open(f"/proc/{process.pid}/status", encoding="utf8") as file:
+                        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+                    self.assertNotEqual(status["Uid"].split()[0], "0")
+                    self.assertEqual(status["Seccomp"], "2")
+                    qmp.ask("quit")
+                self.assertEqual(process.wait(30), 0)
+        self.assertIn("no user 'nobdy'", run(*QUIET, "-runas", "nobdy").stderr)
+
+
 class Conversation(unittest.TestCase):
     def test_two_monitors_see_the_same_machine(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -46,6 +46,8 @@ PACKAGES = {
     "cpio": "makes initial RAM disks",
     "qemu-system-x86": "peer to compare behaviour and speed with",
     "gdb": "judges the GDB server",
+    "libvirt-daemon-driver-qemu": "judges the program as an emulator",
+    "python3-libvirt": "starts guests through libvirt",
     "qemu-utils": "qemu-img: judges our disk images",
 }
 

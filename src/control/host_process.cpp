@@ -1,6 +1,8 @@
 #include "control/host_process.h"
 
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -80,6 +82,18 @@ void print_error(const ProgramOptions& options, std::string_view text) {
 Result<void> lock_memory() {
   if (::mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
     return fail_errno(errno, "-overcommit mem-lock=on: locking memory");
+  return {};
+}
+
+Result<void> become_user(const std::string& name) {
+  const passwd* user = ::getpwnam(name.c_str());
+  if (!user) return fail(Errc::NotFound, "-runas: there is no user '{}'", name);
+  if (::setgid(user->pw_gid) != 0 || ::initgroups(name.c_str(), user->pw_gid) != 0 ||
+      ::setuid(user->pw_uid) != 0)
+    return fail_errno(errno, "-runas: becoming user '{}'", name);
+  // Whoever could come back has not gone.
+  if (user->pw_uid != 0 && ::setuid(0) == 0)
+    return fail(Errc::Permission, "-runas: user '{}' can become root again", name);
   return {};
 }
 

@@ -20,6 +20,9 @@ Result<void> set_up_messages(const ProgramOptions& options);
 // -overcommit mem-lock=on: nothing of this process is ever swapped.
 Result<void> lock_memory();
 
+// -runas: gives up the rights of whoever started the program, for good.
+Result<void> become_user(const std::string& name);
+
 // "menura-system-x86_64: text", perhaps with the time in front.
 void print_error(const ProgramOptions& options, std::string_view text);
 

@@ -234,6 +234,12 @@ Result<void> KvmVcpu::set_debug(const DebugControl& control) {
     debug.arch.debugreg[i] = point.address;
   }
   debug.arch.debugreg[7] = dr7;
+  // A step is of the instruction that is there, not into an interrupt; kernels before 5.17 cannot.
+  if (control.single_step) {
+    kvm_guest_debug alone = debug;
+    alone.control |= KVM_GUESTDBG_BLOCKIRQ;
+    if (fd_.call(KVM_SET_GUEST_DEBUG, &alone) == 0) return {};
+  }
   TRY(fd_.require(KVM_SET_GUEST_DEBUG, &debug, "Setting breakpoints"));
   return {};
 }

@@ -23,6 +23,7 @@ Result<int> run(const ProgramOptions& options) {
   std::unique_ptr<Pidfile> pidfile;
   if (!options.pidfile.empty()) pidfile = TRY(Pidfile::write(options.pidfile));
   if (background) TRY(background->ready());
+  if (!options.user.empty()) TRY(become_user(options.user));
   TRY(enter_sandbox(options.sandbox));
   return session->run();
 }

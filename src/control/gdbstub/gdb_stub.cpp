@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/gdbstub/gdb_registers.h"
+#include "control/monitor/qmp_run.h"
 
 namespace menura {
 
@@ -76,11 +77,15 @@ void GdbStub::interrupt() {
   target_.machine.stop(RunState::Debug);
 }
 
-void GdbStub::go_on() {
+// A machine that failed or sleeps stays where it is.
+std::string GdbStub::go_on() {
   waits_ = true;
   signal_ = kSigTrap;
   arm();
-  target_.machine.cont();
+  if (qmp_cont(target_, {})) return {};
+  waits_ = false;
+  disarm();
+  return stop_reply(kSigTrap);
 }
 
 // Alone, while the machine and its clock rest.
@@ -283,11 +288,7 @@ std::string GdbStub::step_or_continue(std::string_view text, bool step) {
     state.rip = *address;
     cpu.run_on([&](Vcpu& vcpu) { vcpu.set(state); });
   }
-  if (!step) {
-    go_on();
-    return {};
-  }
-  return this->step(cpu);
+  return step ? this->step(cpu) : go_on();
 }
 
 // vCont;action[:thread];...: the first action that steps a thread steps that one alone; anything
@@ -304,13 +305,12 @@ std::string GdbStub::resume_all(std::string_view text) {
     if ((action == 's' || action == 'S') && !stepped) stepped = cpu;
   }
   if (stepped) return step(*stepped);
-  go_on();
-  return {};
+  return go_on();
 }
 
 std::string GdbStub::detach() {
   forget_points();
-  target_.machine.cont();
+  (void)qmp_cont(target_, {});  // a machine that failed or sleeps stays where it is
   return "OK";
 }
 

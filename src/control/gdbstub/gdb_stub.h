@@ -67,7 +67,7 @@ class GdbStub final : private CharSink {
   std::string step_or_continue(std::string_view text, bool step);
   std::string detach();
 
-  void go_on();
+  std::string go_on();
   std::string step(VcpuThread& cpu);
   void on_event(const MachineEvent& event);
   void on_debug_exit(VcpuThread& cpu);

@@ -141,6 +141,47 @@ TEST(GdbStubTest, MonitorCommandsAnswerOnTheConsole) {
   EXPECT_TRUE(rig.client.sent.ends_with("$OK#9a"));
 }
 
+// Whatever comes, the stub answers the next question.
+TEST(GdbStubTest, NothingThatAClientSaysBreaksIt) {
+  Rig rig;
+  constexpr std::string_view kStarts[] = {"m",
+                                          "M",
+                                          "g",
+                                          "G",
+                                          "p",
+                                          "P",
+                                          "H",
+                                          "T",
+                                          "Z0,",
+                                          "z1,",
+                                          "vCont;s:",
+                                          "qXfer:features:read:",
+                                          "qRcmd,",
+                                          "c",
+                                          "s",
+                                          "qThreadExtraInfo,",
+                                          "Qqemu.PhyMemMode:",
+                                          "qSupported:",
+                                          "v",
+                                          "X",
+                                          "?"};
+  constexpr std::string_view kTails = "0123456789abcdef,;:=p.-+#$}*";
+  u64 random = 1;
+  const auto next = [&](size_t limit) {
+    random = random * 6364136223846793005 + 1442695040888963407;
+    return static_cast<size_t>(random >> 33) % limit;
+  };
+  for (int i = 0; i < 5000; i++) {
+    std::string packet(kStarts[next(std::size(kStarts))]);
+    for (size_t n = next(24); n > 0; n--) packet += kTails[next(kTails.size())];
+    rig.type(frame(packet));
+    rig.client.sent.clear();
+  }
+  rig.type("#00");
+  rig.ask("?");
+  EXPECT_EQ(rig.ask("vCont?"), "vCont;c;C;s;S");
+}
+
 TEST(GdbStubTest, RunsAndStops) {
   Rig rig;
   EXPECT_EQ(rig.ask("vCont?"), "vCont;c;C;s;S");

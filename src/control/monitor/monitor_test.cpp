@@ -292,6 +292,21 @@ TEST(QmpTest, ObjectsAndCharacterDevicesComeAndGo) {
   EXPECT_EQ(qmp.json("ringbuf-read", R"({"device": "r", "size": 9, "format": "base64"})"), "\"\"");
 }
 
+TEST(QmpTest, DevicesAreNotPluggedAndThatIsSaid) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const auto error = [&](std::string_view command, std::string_view arguments) {
+    return qmp.say(format(R"({{"execute": "{}", "arguments": {}}})", command, arguments));
+  };
+  EXPECT_NE(error("device_add", R"({"driver": "isa-serial", "id": "x"})").find("ISA bus"),
+            std::string::npos);
+  EXPECT_NE(error("device_add", R"({"driver": "isa-serail"})").find("did you mean 'isa-serial'"),
+            std::string::npos);
+  EXPECT_EQ(error_class(error("device_add", "{}")), "GenericError");
+  EXPECT_EQ(error_class(error("device_del", R"({"id": "nothing"})")), "DeviceNotFound");
+  EXPECT_EQ(error_class(error("device_del", R"({"id": "pit"})")), "GenericError");
+}
+
 TEST(QmpTest, KeysReachTheKeyboard) {
   QmpRig qmp;
   qmp.negotiate();

@@ -70,6 +70,10 @@ constexpr Command kCommands[] = {
     command<&trace_event_get_state>("trace-event-get-state", "Which events are traced"),
     command<&trace_event_set_state>("trace-event-set-state", "Trace events, or not"),
     // Changing it
+    command<&device_add>("device_add",
+                         "Plug a device (no bus takes one while the machine runs yet)")
+        .with_features("json-cli json-cli-hotplug"),
+    command<&device_del>("device_del", "Unplug a device (none can be yet)"),
     command<&object_add>("object-add", "Make an object"),
     command<&object_del>("object-del", "Remove an object"),
     command<&chardev_add>("chardev-add", "Make a character device"),

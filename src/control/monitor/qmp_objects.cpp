@@ -67,6 +67,40 @@ Result<Nothing> object_add(MonitorTarget& target, const ObjectAdd& arguments) {
   return Nothing{};
 }
 
+Shape DeviceAdd::shape() {
+  Shape shape{.kind = Shape::Kind::Object};
+  const auto member = [&](std::string name, std::string help, bool required) {
+    shape.members.push_back({.name = std::move(name),
+                             .help = std::move(help),
+                             .shape = {.kind = Shape::Kind::Text},
+                             .required = required});
+  };
+  member("driver", "the kind of device", true);
+  member("bus", "where it is plugged", false);
+  member("id", "its name", false);
+  return shape;
+}
+Result<DeviceAdd> DeviceAdd::read(const Value& given) {
+  DeviceAdd add;
+  add.device.options = given;
+  add.device.name = TRY(take_text(add.device.options, "driver"));
+  if (given.find("id")) add.device.id = TRY(take_text(add.device.options, "id"));
+  return add;
+}
+Result<Nothing> device_add(MonitorTarget& target, const DeviceAdd& arguments) {
+  const Result<const DeviceKind*> kind =
+      target.machine.catalogue().find_device(arguments.device.name);
+  if (!kind) return fail(Errc::InvalidArgument, "{}", kind.error().text);
+  return fail(Errc::Unsupported, "The {} bus does not take devices while the machine runs",
+              (*kind)->bus);
+}
+Result<Nothing> device_del(MonitorTarget& target, const IdArgument& arguments) {
+  if (!target.machine.devices().find(arguments.id))
+    return fail(Errc::NotFound, "Device '{}' not found", arguments.id);
+  return fail(Errc::Unsupported, "Device '{}' cannot be unplugged while the machine runs",
+              arguments.id);
+}
+
 void IdArgument::describe(PropertyVisitor& p) { p.required("id", id, "its name"); }
 Result<Nothing> object_del(MonitorTarget& target, const IdArgument& arguments) {
   TRY(target.objects.remove(arguments.id));

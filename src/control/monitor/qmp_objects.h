@@ -29,11 +29,22 @@ struct ObjectAdd {
 };
 Result<Nothing> object_add(MonitorTarget& target, const ObjectAdd& arguments);
 
+// Further members are the driver's properties.
+struct DeviceAdd {
+  NamedOptions device;
+  static Result<DeviceAdd> read(const Value& given);
+  static Shape shape();
+};
+// No bus takes devices while the machine runs: Unsupported, or the error of what is asked for.
+Result<Nothing> device_add(MonitorTarget& target, const DeviceAdd& arguments);
+
 struct IdArgument {
   std::string id;
   void describe(PropertyVisitor& p);
 };
 Result<Nothing> object_del(MonitorTarget& target, const IdArgument& arguments);
+// As device_add.
+Result<Nothing> device_del(MonitorTarget& target, const IdArgument& arguments);
 
 struct BackendReply {
   std::string name;

@@ -369,6 +369,12 @@ Result<void> set_daemonize(CommandLine& line, OptionArgument) {
   return {};
 }
 
+Result<void> set_user(CommandLine& line, OptionArgument argument) {
+  TRY(no_value_missing(argument, "a user"));
+  line.options.user = argument;
+  return {};
+}
+
 Result<void> set_pidfile(CommandLine& line, OptionArgument argument) {
   TRY(no_value_missing(argument, "a file"));
   line.options.pidfile = argument;

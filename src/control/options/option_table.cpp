@@ -84,6 +84,7 @@ constexpr Option kOptions[] = {
     {"no-shutdown", "", "stop the machine instead of ending when the guest powers off",
      set_no_shutdown},
     {"daemonize", "", "go on in the background once everything is set up", set_daemonize},
+    {"runas", "USER", "become this user before the guest starts", set_user},
     {"pidfile", "FILE", "write the process's number there", set_pidfile},
     {"d", "ITEM[,ITEM...]", "log these; see -d help", set_log_items, log_help},
     {"dfilter", "RANGE[,RANGE...]", "log code only there: START..END, START+SIZE, START-SIZE",

@@ -70,6 +70,7 @@ struct ProgramOptions {
   std::string qtest_chardev;  // empty: none
   std::string qtest_log;      // a path; empty: none
   std::string pidfile;
+  std::string user;  // -runas; empty: stays who it is
   bool daemonize = false;
   bool guest_errors = false;          // -d guest_errors
   std::string log_file;               // -D; empty: stderr
