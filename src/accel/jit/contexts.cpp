@@ -1,6 +1,7 @@
 #include "accel/jit/contexts.h"
 
 #include <memory>
+#include <span>
 
 namespace menura::engine {
 
@@ -17,12 +18,12 @@ void ContextSet::clear(const void* miss) {
   for (std::atomic<u64>& word : stored_) word.store(0, std::memory_order_relaxed);
 }
 
-// The 2 MiB around an address: half of each table. (A 1 GiB page that changes its mapping without
+// The 2 MiB around an address. (A 1 GiB page that changes its mapping without
 // a full flush is beyond this; no known guest does so.)
 void ContextSet::clear_region(ir::Context& context, u64 linear) {
   const u64 region = linear & ~u64{0x1f'ffff};
   for (u64 page = region; page < region + 0x20'0000; page += 4096) {
-    const u32 at = ir::tlb_index(page);
+    const u32 at = context.index(page);
     if (context.load[at].page == page || context.store[at].page == page) context.clear_page(page);
   }
 }
@@ -63,11 +64,13 @@ void ContextSet::remove(ir::TlbEntry& entry) {
 void ContextSet::protect(const void* host_page) {
   const u32 hash = bloom(reinterpret_cast<u64>(host_page));
   if (!(stored_[hash >> 6].load(std::memory_order_seq_cst) >> (hash & 63) & 1)) return;
-  for (Slot& slot : slots_)
-    for (ir::TlbEntry& entry : slot.context.store)
+  for (Slot& slot : slots_) {
+    const size_t size = (slot.context.mask.load(std::memory_order_seq_cst) >> 4) + 1;
+    for (ir::TlbEntry& entry : std::span(slot.context.store).first(size))
       if (std::atomic_ref(entry.host).load(std::memory_order_relaxed) ==
           reinterpret_cast<u64>(host_page))
         remove(entry);
+  }
 }
 
 ContextPool::~ContextPool() {
@@ -79,7 +82,7 @@ void ContextPool::select(u16 pcid) {
   for (std::atomic<ContextSet*>& place : sets_) {
     ContextSet* set = place.load(std::memory_order_relaxed);
     if (!set) {
-      auto made = std::make_unique<ContextSet>();
+      auto made = std::make_unique_for_overwrite<ContextSet>();
       made->clear(miss_);
       set = made.release();
       place.store(set, std::memory_order_release);

@@ -113,7 +113,7 @@ Result<std::unique_ptr<JitAccelerator>> JitAccelerator::create(const Accelerator
   if (const std::string_view missing = x64::missing_host_feature(); !missing.empty())
     return fail(Errc::Unsupported, "The JIT needs a host CPU with {}", missing);
   std::unique_ptr<engine::Translations> code = TRY(engine::Translations::create(
-      options, engine::slow_load, engine::slow_store, context.max_cpus));
+      options, {engine::slow_load, engine::slow_store, engine::step_path}, context.max_cpus));
   return std::unique_ptr<JitAccelerator>(
       new JitAccelerator(context, options, engine::measure_tsc_khz(), std::move(code)));
 }

@@ -44,6 +44,10 @@ void* slow_store(void* vcpu, u64 linear, u32 size, const void* site) {
                                                          site);
 }
 
+const void* step_path(void* vcpu, const void* foreign, const void* back) {
+  return static_cast<VcpuBlock*>(vcpu)->owner->step_inside(static_cast<const Insn*>(foreign), back);
+}
+
 Result<std::unique_ptr<JitVcpu>> JitVcpu::create(const AcceleratorContext& machine,
                                                  JitShared& shared, const JitOptions& options,
                                                  const VcpuConfig& config) {
@@ -227,8 +231,8 @@ std::optional<Exit> JitVcpu::turn() {
     const u64 info = block_->exit_info;
     switch (static_cast<ir::ExitReason>(info & 0xff)) {
       case ir::ExitReason::Step: return step();
-      case ir::ExitReason::Poll:
-      case ir::ExitReason::Done: return std::nullopt;
+      case ir::ExitReason::Poll: return std::nullopt;
+      case ir::ExitReason::Done: return std::exchange(stop_, std::nullopt);
       case ir::ExitReason::Next: break;
     }
     if (block_->poll.load(std::memory_order_relaxed)) return std::nullopt;
@@ -269,6 +273,41 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
   statistics_.misses++;
   if (TranslatedBlock* block = code_.find(key)) return block;
   return code_.translate(author_, key, *code);
+}
+
+// Whether turn() must be asked before the next instruction.
+bool JitVcpu::wants_attention() const {
+  const bool interruptible = (s_.rflags & x86::kIf) && intr_.load(std::memory_order_relaxed);
+  return block_->poll.load(std::memory_order_relaxed) || interruptible || s_.interrupt_shadow ||
+         (s_.rflags & x86::kTf) || s_.activity != x86::Activity::Running ||
+         (s_.nmi_pending && !s_.nmi_blocked) || (s_.smi_pending && !s_.in_smm);
+}
+
+const void* JitVcpu::step_inside(const Insn* insn, const void* back) {
+  if (s_.mxcsr != kDefaultMxcsr) _mm_setcsr(kDefaultMxcsr);
+  const u64 pc = s_.rip, host_rsp = block_->host_rsp;
+  const u64 dropped = code_.dropped();
+  const ir::Context* context = &mmu_.context();
+  const ir::Key mode = mode_key_;
+  s_.rflags = unpack_flags(s_.rflags, block_->flags);
+  stop_ = insn ? step(*insn) : step();
+  const bool shadow = s_.interrupt_shadow;
+  block_->host_rsp = host_rsp;  // a thunk had its own
+  block_->flags = pack_flags(s_.rflags);
+  block_->exit_info = x64::exit_info(ir::ExitReason::Done);
+  // STI's shadow covers the next instruction, which is in this block and polls for nothing.
+  const bool sti = insn && insn->mnemonic == jit::x86::Mnemonic::Sti;
+  if (sti) s_.interrupt_shadow = false;
+  // While a step waited for others, the code cache may have been reused.
+  if (stop_ || wants_attention() || code_.generation() != generation_) {
+    if (sti && !stop_) s_.interrupt_shadow = shadow;
+    return nullptr;
+  }
+  mmu_.activate();
+  const bool same = context == &mmu_.context() && mode == mode_key_ && dropped == code_.dropped();
+  if (insn && same && s_.rip == pc + insn->length) return back;
+  if (code_logged(LogItem::NoChain)) return code_.cache().executable(code_.routines().miss);
+  return mmu_.context().jumps[ir::jump_index(s_.rip)];
 }
 
 // After anything that may have changed registers that translation or paging depends on.

@@ -57,6 +57,8 @@ class JitVcpu final : public Vcpu, private CpuSide {
   // Signals and slow paths find their way back here.
   bool handle_signal(int signal, int code, void* ucontext);
   void* slow_path(u64 linear, u32 size, x86::PageAccess access, const void* site);
+  // Translated code has the instruction at rip executed; see x64::StepPath.
+  const void* step_inside(const Insn* insn, const void* back);
 
  private:
   JitVcpu(const AcceleratorContext& machine, JitShared& shared, const JitOptions& options,
@@ -70,6 +72,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::optional<Exit> interrupts();
   std::optional<Exit> turn();
   void enter(const u8* code);
+  bool wants_attention() const;
   // Drops the translations of pages that devices wrote to.
   void forget_written();
   TranslatedBlock* block_at(u64 pc);
@@ -81,6 +84,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
 
   // One instruction at a time: step.cpp.
   std::optional<Exit> step();
+  std::optional<Exit> step(const Insn& insn);  // already decoded
   std::optional<Exit> finish_step(const Outcome& outcome, bool traced);
   x86::OrFault<Insn> fetch();
   Outcome step_native(const Insn& insn);
@@ -136,9 +140,10 @@ class JitVcpu final : public Vcpu, private CpuSide {
   ir::Block thunk_ir_;
   std::array<u8, 16> fetched_{};  // of the instruction being stepped
   const Thunk* running_thunk_ = nullptr;
-  int trapped_vector_ = -1;  // by a signal inside the thunk
-  ir::Key mode_key_;         // mode and code base of what the contexts' jumps hold
-  u64 paging_ = 0;           // fingerprint of what translations depend on
+  std::optional<Exit> stop_;  // by a step inside translated code
+  int trapped_vector_ = -1;   // by a signal inside the thunk
+  ir::Key mode_key_;          // mode and code base of what the contexts' jumps hold
+  u64 paging_ = 0;            // fingerprint of what translations depend on
   std::atomic<bool> intr_{false};
   std::atomic<u8> sipi_vector_{0};
   u64 tsc_offset_ = 0;  // guest TSC less host TSC
@@ -153,6 +158,8 @@ class JitVcpu final : public Vcpu, private CpuSide {
 // What translated code calls for accesses that its tables do not know.
 void* slow_load(void* vcpu, u64 linear, u32 size, const void* site);
 void* slow_store(void* vcpu, u64 linear, u32 size, const void* site);
+// And for instructions that have no host code.
+const void* step_path(void* vcpu, const void* foreign, const void* back);
 
 // Installs the process's handlers for faults inside translated code; once.
 void install_signal_handlers();

@@ -131,7 +131,8 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   if (part.range->start > first || part.range->last < last) return;
   const u64 page = linear & ~kOffset;
   const u64 host = reinterpret_cast<u64>(part.host) - (linear & kOffset);
-  const u32 at = ir::tlb_index(linear);
+  context_->note_fill();
+  const u32 at = context_->index(linear);
   context_->load[at] = {page, host};
   if (t.page_size > 4096) pool_.current().note_large(linear);
   const bool watched = part.range->dirty_clients != 0;

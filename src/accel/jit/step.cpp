@@ -46,6 +46,14 @@ std::optional<Exit> JitVcpu::step() {
   return finish_step(jit::x86::execute(s_, *insn, mmu_), traced);
 }
 
+std::optional<Exit> JitVcpu::step(const Insn& insn) {
+  // A native instruction's thunk is found by its bytes.
+  if (jit::x86::lowering(jit::x86::row_of(insn)) == jit::x86::Lowering::Native) return step();
+  statistics_.steps++;
+  statistics_.stepped[static_cast<size_t>(insn.mnemonic)]++;
+  return finish_step(jit::x86::execute(s_, insn, mmu_), (s_.rflags & x86::kTf) != 0);
+}
+
 std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
   switch (outcome.what) {
     case Outcome::Faulted:

@@ -30,7 +30,7 @@ size_t segments_of(size_t size) { return std::clamp<size_t>(size / (2 * MiB), 4,
 }  // namespace
 
 Result<std::unique_ptr<Translations>> Translations::create(const JitOptions& options,
-                                                           x64::SlowPath load, x64::SlowPath store,
+                                                           const x64::Callees& callees,
                                                            unsigned max_cpus) {
   if (options.code_size < MiB || options.code_size > GiB)
     return fail(Errc::OutOfRange, "tb-size={}: the code cache takes 1M to 1G", options.code_size);
@@ -39,14 +39,14 @@ Result<std::unique_ptr<Translations>> Translations::create(const JitOptions& opt
       TRY(CodeCache::create({.size = options.code_size + kept,
                              .segments = segments_of(options.code_size),
                              .kept = kept}));
-  return std::unique_ptr<Translations>(new Translations(options, load, store, std::move(cache)));
+  return std::unique_ptr<Translations>(new Translations(options, callees, std::move(cache)));
 }
 
-Translations::Translations(const JitOptions& options, x64::SlowPath load, x64::SlowPath store,
+Translations::Translations(const JitOptions& options, const x64::Callees& callees,
                            std::unique_ptr<CodeCache> cache)
     : options_(options),
       cache_(std::move(cache)),
-      emitter_(vcpu_layout(), load, store),
+      emitter_(vcpu_layout(), callees),
       routines_(emitter_.routines(cache_->kept(), kRoutineRoom)),
       table_(routines_.miss) {
   ensure(routines_.size <= kRoutineRoom, "the JIT's routines fit their room");
@@ -178,7 +178,7 @@ TranslatedBlock* Translations::publish(Author& author, const x64::Compiled& comp
         {.field = link.field, .stub = link.stub, .flags_saved = link.flags_saved});
   author.piece.commit(compiled.size);
   const u8* runs_at = cache_->executable(block->code);
-  log_host_code(ir, {block->code, block->size}, runs_at);
+  log_host_code(ir, {block->code, compiled.code}, runs_at);
   if (options_.perf_map)
     options_.perf_map->add(runs_at, block->size, format("guest {:#x}", block->key.pc));
   statistics_.blocks++;
@@ -274,6 +274,7 @@ void Translations::written(const void* host, u64 size) {
       const size_t hit = table_.invalidate(at, part);
       statistics_.invalidations += hit != 0;
       statistics_.dropped += hit;
+      dropped_.fetch_add(hit, std::memory_order_relaxed);
     }
     at += part;
   }

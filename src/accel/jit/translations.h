@@ -53,8 +53,9 @@ class Translations {
     std::vector<u8> snapshot;
   };
 
-  static Result<std::unique_ptr<Translations>> create(const JitOptions& options, x64::SlowPath load,
-                                                      x64::SlowPath store, unsigned max_cpus);
+  static Result<std::unique_ptr<Translations>> create(const JitOptions& options,
+                                                      const x64::Callees& callees,
+                                                      unsigned max_cpus);
 
   void join(Author& author);
   void leave(Author& author);
@@ -87,6 +88,8 @@ class Translations {
   bool line_has_code(const void* host, u64 size);
   // The guest, or a device, has written there. Any length.
   void written(const void* host, u64 size);
+  // How many blocks were dropped because their code was written.
+  u64 dropped() const { return dropped_.load(std::memory_order_relaxed); }
   // A serializing instruction of a guest: it must see writes of other vCPUs that were under way when
   // code was translated.
   void serialize() {
@@ -98,7 +101,7 @@ class Translations {
   TranslationStatistics statistics();
 
  private:
-  Translations(const JitOptions& options, x64::SlowPath load, x64::SlowPath store,
+  Translations(const JitOptions& options, const x64::Callees& callees,
                std::unique_ptr<CodeCache> cache);
   struct Unsettled {
     TranslatedBlock* block;
@@ -136,6 +139,7 @@ class Translations {
   TranslationStatistics statistics_;
 
   std::atomic<u64> generation_{1};
+  std::atomic<u64> dropped_{0};
   std::atomic<u32> unsettled_{0};  // recent_.size()
   std::mutex dma_mutex_;
 };

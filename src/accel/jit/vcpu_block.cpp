@@ -36,6 +36,7 @@ x64::Layout vcpu_layout() {
   l.stash = offsetof(VcpuBlock, stash);
   l.load_table = offsetof(ir::Context, load);
   l.store_table = offsetof(ir::Context, store);
+  l.tlb_mask = offsetof(ir::Context, mask);
   l.jumps = offsetof(ir::Context, jumps);
   return l;
 }

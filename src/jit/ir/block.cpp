@@ -67,6 +67,7 @@ void Block::begin(const Key& start) {
   key = start;
   ops.clear();
   natives.clear();
+  foreigns.clear();
   pcs.clear();
   bytes = 0;
 }
@@ -95,6 +96,14 @@ void Block::native(const Native& native, u8 flags_read, u8 flags_written) {
   op.flags_read = flags_read;
   op.flags_written = flags_written;
   natives.push_back(native);
+}
+
+void Block::step(u64 pc, const Foreign& description) {
+  Op& op = add(Opcode::Step);
+  op.imm = pc;
+  op.native = static_cast<u16>(foreigns.size());
+  op.flags_read = 0xff;
+  foreigns.push_back(description);
 }
 
 void Block::jump(u64 pc) { add(Opcode::Jump).imm = pc; }
@@ -138,6 +147,8 @@ std::string verify(const Block& block) {
     if (op.code >= Opcode::Count) return fmt::format("op {}: no such opcode", i);
     if (ended) return wrong("behind the end of the block");
     if (op.code == Opcode::Native && op.native >= block.natives.size()) return wrong("no template");
+    if (op.code == Opcode::Step && op.native >= block.foreigns.size())
+      return wrong("no description");
     if (is_pointer_user(block, op) && !pointer) return wrong("uses P, which nothing has set");
     for (char use : uses(op.code)) {
       if (use == 'r' && op.reg >= 16) return wrong("register out of range");

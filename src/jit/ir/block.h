@@ -7,6 +7,8 @@
 //   Block b; b.begin(key); b.insn(pc); b.check(Opcode::CheckLoad, 8, address); b.native(add); b.jump(next);
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <span>
 #include <string>
 #include <vector>
@@ -85,10 +87,15 @@ struct Op {
   u8 flags_live = 0;  // before the operation; filled by the liveness pass
   bool poll = false;  // Insn: look for interrupts here
   u16 insn = 0;       // index into Block::pcs
-  u16 native = 0;     // index into Block::natives
+  u16 native = 0;     // index into Block::natives, or foreigns
   u64 imm = 0;
   u64 taken = 0;
   Address address;
+};
+
+// The front end's own description of an instruction, handed to the engine when it executes it.
+struct Foreign {
+  alignas(8) std::array<std::byte, 48> bytes{};
 };
 
 // Which code a block translates: the pc and everything the meaning of its bytes depends on.
@@ -104,6 +111,7 @@ struct Block {
   Key key;
   std::vector<Op> ops;
   std::vector<Native> natives;
+  std::vector<Foreign> foreigns;
   std::vector<u64> pcs;  // of the instructions; one more than instructions: the end
   u64 bytes = 0;         // guest code covered
 
@@ -112,6 +120,8 @@ struct Block {
   void insn(u64 pc);
   void check(Opcode code, u8 size, const Address& address);
   void native(const Native& native, u8 flags_read, u8 flags_written);
+  // Reads all status flags, and may write them.
+  void step(u64 pc, const Foreign& description);
   void jump(u64 pc);
   void exit(ExitReason reason, u64 pc);
   bool ended() const;

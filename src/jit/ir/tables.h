@@ -2,21 +2,21 @@
 // context, shared by the back end (which emits the look-ups) and the run time (which fills them).
 //
 // Owner: jit/ir. Threads: a context belongs to one vCPU. Design: docs/decisions/004-jit-host-code.md.
-// Example: `context.load[tlb_index(linear)] = {page, host - page offset};`
+// Example: `context.load[context.index(linear)] = {page, host - page offset};`
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #include "base/types.h"
 
 namespace menura::ir {
 
-// Indexed by the page number's low bits.
-inline constexpr unsigned kTlbBits = 10;
-inline constexpr u32 kTlbEntries = 1u << kTlbBits;
-inline constexpr u32 kTlbMask = (kTlbEntries - 1) << 4;  // of a byte offset into the table
-constexpr u32 tlb_index(u64 linear) { return static_cast<u32>(linear >> 12) & (kTlbEntries - 1); }
+// The TLB is indexed by the page number's low bits. Its size follows the misses: small tables are
+// cleared quickly, large ones hold what big programs use.
+inline constexpr u32 kLeastTlb = 256, kFirstTlb = 1024, kMostTlb = 32768;  // entries
 
 // Indexed by some bits of the pc.
 inline constexpr unsigned kJumpBits = 12;
@@ -35,19 +35,38 @@ struct TlbEntry {
 inline constexpr u8 kEmptyByte = 0x80;
 
 struct Context {
-  std::array<TlbEntry, kTlbEntries> load;
-  std::array<TlbEntry, kTlbEntries> store;
-  std::array<const void*, kJumpEntries> jumps;  // entries that verify the pc; never null
+  std::array<TlbEntry, kMostTlb> load;
+  std::array<TlbEntry, kMostTlb> store;
+  std::array<const void*, kJumpEntries> jumps;   // entries that verify the pc; never null
+  std::atomic<u32> mask = (kFirstTlb - 1) << 4;  // of a byte offset into load and store
+  u32 fills = 0;                                 // since the tables were cleared
+
+  u32 size() const { return (mask.load(std::memory_order_relaxed) >> 4) + 1; }
+  u32 index(u64 linear) const { return static_cast<u32>(linear >> 12) & (size() - 1); }
 
   void clear_tlb() {
-    std::memset(static_cast<void*>(load.data()), kEmptyByte, sizeof load);
-    std::memset(static_cast<void*>(store.data()), kEmptyByte, sizeof store);
+    if (fills < size() / 8 && size() > kLeastTlb) resize(size() / 4);
+    empty();
+  }
+  // Before an entry is made: too many misses ask for larger tables.
+  void note_fill() {
+    if (++fills <= 2 * size() || size() == kMostTlb) return;
+    resize(std::min(4 * size(), kMostTlb));
+    empty();
   }
   void clear_page(u64 linear) {
-    std::memset(static_cast<void*>(&load[tlb_index(linear)]), kEmptyByte, sizeof(TlbEntry));
-    std::memset(static_cast<void*>(&store[tlb_index(linear)]), kEmptyByte, sizeof(TlbEntry));
+    std::memset(static_cast<void*>(&load[index(linear)]), kEmptyByte, sizeof(TlbEntry));
+    std::memset(static_cast<void*>(&store[index(linear)]), kEmptyByte, sizeof(TlbEntry));
   }
   void clear_jumps(const void* miss) { jumps.fill(miss); }
+
+ private:
+  void resize(u32 entries) { mask.store((entries - 1) << 4, std::memory_order_seq_cst); }
+  void empty() {
+    fills = 0;
+    std::memset(static_cast<void*>(load.data()), kEmptyByte, size() * sizeof(TlbEntry));
+    std::memset(static_cast<void*>(store.data()), kEmptyByte, size() * sizeof(TlbEntry));
+  }
 };
 
 }  // namespace menura::ir

@@ -64,6 +64,8 @@ void place_poll(ir::Block& block) {
   ir::Op* last = nullptr;
   for (ir::Op& op : block.ops) {
     if (op.code != ir::Opcode::Insn) continue;
+    // Behind a step, which polls itself, the instruction may be protected from interrupts.
+    if (&op != block.ops.data() && (&op - 1)->code == ir::Opcode::Step) continue;
     last = &op;
     if (op.flags_live == 0) break;
   }

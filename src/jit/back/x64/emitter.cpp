@@ -9,7 +9,7 @@
 
 namespace menura::x64 {
 
-Routines write_routines(const Layout& layout, u8* at, size_t room, SlowPath load, SlowPath store);
+Routines write_routines(const Layout& layout, u8* at, size_t room, const Callees& callees);
 
 namespace {
 
@@ -49,6 +49,11 @@ class BlockWriter {
       if (!fits()) return {};
       emit(cold);
     }
+    out_.code = static_cast<u32>(a_.getSize());
+    for (Cold& cold : cold_) {
+      if (!fits()) return {};
+      if (cold.kind == Cold::Foreign) emit_foreign(cold);
+    }
     ensure(Xbyak::GetError() == Xbyak::ERR_NONE, "the assembler took all of a block");
     out_.size = static_cast<u32>(a_.getSize());
     return std::move(out_);
@@ -60,7 +65,7 @@ class BlockWriter {
 
   // A part emitted behind the block.
   struct Cold {
-    enum Kind : u8 { SlowLoad, SlowStore, Leave, LeaveLive, Link, Far } kind;
+    enum Kind : u8 { SlowLoad, SlowStore, Leave, LeaveLive, Link, Far, Foreign } kind;
     Label here, back;
     u64 pc = 0;
     u64 info = 0;
@@ -144,6 +149,7 @@ class BlockWriter {
       case Opcode::TargetReg: read_register(op.reg, op.size); break;
       case Opcode::TargetMem: load_pointed(op.size); break;
       case Opcode::TargetStash: zero_extended(a_.t0, l_.stash, op.size); break;
+      case Opcode::Step: step(op); break;
       case Opcode::Jump: jump(op.imm); break;
       case Opcode::Branch: branch(op); break;
       case Opcode::BranchCx: branch_cx(op); break;
@@ -155,6 +161,10 @@ class BlockWriter {
         a_.jmp(a_.ptr[a_.t1 * 8 + l_.jumps]);
         break;
       case Opcode::Exit:
+        if (static_cast<ExitReason>(op.condition) == ExitReason::Step) {
+          last_step(op);
+          break;
+        }
         leave(op.imm, exit_info(static_cast<ExitReason>(op.condition)), flags_ != Flags::Host);
         break;
       case Opcode::Count: unreachable();
@@ -220,7 +230,7 @@ class BlockWriter {
         a_.lea(a_.r10d, a_.ptr[a_.t0 + a_.t1]);
     }
     a_.rorx(a_.t1, a_.t0, 8);
-    a_.and_(a_.r11d, ir::kTlbMask);
+    and_tlb_mask();
     a_.gs();
     a_.sub(a_.t0, a_.ptr[a_.t1 + table]);
     a_.cmp(a_.t0, static_cast<u32>(4096 - op.size));
@@ -233,6 +243,12 @@ class BlockWriter {
     a_.mov(a_.t1, a_.ptr[a_.t1 + table + 8]);
     a_.L(c.back);
     pointed_ = true;
+  }
+
+  // and r11d, gs:[tlb_mask], which Xbyak cannot say
+  void and_tlb_mask() {
+    for (int byte : {0x65, 0x44, 0x23, 0x1c, 0x25}) a_.db(byte);
+    a_.dd(l_.tlb_mask);
   }
 
   void native(const Op& op) {
@@ -334,6 +350,25 @@ class BlockWriter {
     return ((target + b_.key.code_base) ^ (b_.key.pc + b_.key.code_base)) <= kPageMask;
   }
 
+  void call_step(u64 pc) {
+    if (flags_ == Flags::Host) save_flags(a_.t0);
+    a_.mov(a_.t0, pc);
+    a_.call(address(routines_.step));
+    flags_ = Flags::Saved;
+  }
+  void step(const Op& op) {
+    Cold& c = cold(Cold::Foreign);
+    c.info = op.native;
+    a_.lea(a_.t1, a_.ptr[a_.rip + c.here]);
+    call_step(op.imm);
+  }
+  // Never comes back: the instruction must be fetched.
+  void last_step(const Op& op) {
+    if (flags_ == Flags::Host) save_flags(a_.t1);
+    a_.mov(a_.r11d, 0);
+    call_step(op.imm);
+  }
+
   // Pads so that a displacement behind `opcode_bytes` is aligned: it is patched while others run.
   void align_field(size_t opcode_bytes) {
     while ((reinterpret_cast<u64>(a_.getCurr()) + opcode_bytes) & 3) a_.nop();
@@ -406,10 +441,12 @@ class BlockWriter {
   }
 
   void emit(Cold& c) {
+    if (c.kind == Cold::Foreign) return;  // data, behind all code
     a_.L(c.here);
     switch (c.kind) {
       case Cold::SlowLoad: slow(c, l_.load_table, routines_.slow_load); break;
       case Cold::SlowStore: slow(c, l_.store_table, routines_.slow_store); break;
+      case Cold::Foreign: break;
       case Cold::LeaveLive: a_.mov(a_.rcx, a_.t0); [[fallthrough]];
       case Cold::Leave: leave(c.pc, c.info, c.flags_saved); break;
       case Cold::Far: far_jump(c.pc, c.flags_saved); break;
@@ -421,6 +458,12 @@ class BlockWriter {
         break;
       }
     }
+  }
+
+  void emit_foreign(Cold& c) {
+    while (reinterpret_cast<u64>(a_.getCurr()) & 7) a_.db(0);
+    a_.L(c.here);
+    for (std::byte byte : b_.foreigns[c.info].bytes) a_.db(static_cast<u8>(byte));
   }
 
   void slow(Cold& c, u32 table, const u8* routine) {
@@ -447,12 +490,12 @@ class BlockWriter {
 
 }  // namespace
 
-Emitter::Emitter(const Layout& layout, SlowPath load, SlowPath store)
-    : layout_(layout), load_(load), store_(store) {}
+Emitter::Emitter(const Layout& layout, const Callees& callees)
+    : layout_(layout), callees_(callees) {}
 Emitter::~Emitter() = default;
 
 Routines Emitter::routines(u8* at, size_t room) {
-  return write_routines(layout_, at, room, load_, store_);
+  return write_routines(layout_, at, room, callees_);
 }
 
 Compiled Emitter::compile(const ir::Block& block, u8* at, size_t room, const Routines& routines,

@@ -23,6 +23,7 @@ struct Routines {
   const u8* exit_here = nullptr;   // rip and exit_info are set: for signal handlers
   const u8* exit_here_saved = nullptr;
   const u8* miss = nullptr;  // r10 = pc, flags saved: the jump cache's empty entry
+  const u8* step = nullptr;  // called with r10 = pc, r11 = an ir::Foreign or 0, flags saved
   const u8* slow_load = nullptr;
   const u8* slow_store = nullptr;
   size_t size = 0;
@@ -31,6 +32,17 @@ struct Routines {
 // Called by translated code on a TLB miss: host memory for `size` bytes at `linear`, or null after
 // it has set rip and exit_info.
 using SlowPath = void* (*)(void* vcpu, u64 linear, u32 size, const void* site);
+
+// Called by translated code for an instruction that the engine executes: at rip, as described, or
+// to be fetched when null. Gives back where to go on: `back`, another entry that takes r10 == rip and
+// saved flags, or null after it has set exit_info. All of the guest's state is in the vCPU block.
+using StepPath = const void* (*)(void* vcpu, const void* foreign, const void* back);
+
+// What translated code calls.
+struct Callees {
+  SlowPath load, store;
+  StepPath step;
+};
 
 // A place in host code that can leave it in the middle of the block: behind a slow path's call, or
 // a native instruction that the host may fault on.
@@ -50,6 +62,7 @@ struct Link {
 };
 
 struct Compiled {
+  u32 code = 0;  // bytes of instructions; data behind them
   u32 size = 0;  // 0: no room
   // Offsets of the entries: the first instruction; with saved flags; with saved flags and r10, which
   // it compares with the block's pc.
@@ -69,7 +82,7 @@ constexpr u64 exit_info(ir::ExitReason reason, u64 link = 0) {
 // an instruction that does. Ways between blocks that go through the jump cache carry saved flags.
 class Emitter {
  public:
-  Emitter(const Layout& layout, SlowPath load, SlowPath store);
+  Emitter(const Layout& layout, const Callees& callees);
   ~Emitter();
   Routines routines(u8* at, size_t room);
   // `origin` is at's offset into the code cache.
@@ -78,7 +91,7 @@ class Emitter {
 
  private:
   Layout layout_;
-  SlowPath load_, store_;
+  Callees callees_;
 };
 
 // Whether this host has what translated code uses (AVX, BMI2, FSGSBASE), else what is missing.

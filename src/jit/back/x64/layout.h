@@ -29,6 +29,7 @@ struct Layout {
   // In the context.
   u32 load_table = 0;
   u32 store_table = 0;
+  u32 tlb_mask = 0;  // u32
   u32 jumps = 0;
 };
 

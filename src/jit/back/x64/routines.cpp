@@ -20,15 +20,16 @@ class RoutineWriter {
  public:
   RoutineWriter(const Layout& layout, u8* at, size_t room) : a_(layout, at, room) {}
 
-  Routines write(SlowPath load, SlowPath store) {
+  Routines write(const Callees& callees) {
     Routines r;
     r.enter = enter();
     a_.align(16);
     r.miss = a_.getCurr();
     a_.mov(a_.t1, exit_info(ir::ExitReason::Next));
     exits(r);
-    r.slow_load = slow(load);
-    r.slow_store = slow(store);
+    r.step = step(callees.step);
+    r.slow_load = slow(callees.load);
+    r.slow_store = slow(callees.store);
     r.size = a_.getSize();
     return r;
   }
@@ -75,19 +76,52 @@ class RoutineWriter {
     r.exit_here_saved = a_.getCurr();
     a_.L(here_saved);
     a_.mov(a_.home(0), a_.rax);
-    a_.L(leave_);
     for (unsigned g = 1; g < 16; ++g)
       if (is_pinned(g)) a_.mov(a_.home(g), a_.host(g));
     a_.stmxcsr(a_.field32(a_.layout().mxcsr));
     store_vectors();
     a_.vzeroupper();
+    a_.L(leave_);
     a_.mov(a_.rsp, a_.field(a_.layout().host_rsp));
     for (size_t i = kCalleeSaved.size(); i-- > 0;) a_.pop(Xbyak::Reg64(kCalleeSaved[i]));
     a_.ret();
   }
 
+  // All of the guest into the vCPU block, the engine's function, and on where it says.
+  const u8* step(StepPath function) {
+    constexpr int kReturn = 8;
+    const Layout& l = a_.layout();
+    a_.align(16);
+    const u8* at = a_.getCurr();
+    a_.mov(a_.ptr[a_.rsp + (l.rip + kReturn)], a_.t0);
+    for (unsigned g = 0; g < 16; ++g)
+      if (is_pinned(g)) a_.mov(a_.ptr[a_.rsp + (l.gpr + 8 * g + kReturn)], a_.host(g));
+    store_vectors(kReturn);
+    a_.mov(a_.rsi, a_.t1);
+    a_.pop(a_.rdx);
+    a_.L(step_);
+    a_.stmxcsr(a_.field32(l.mxcsr));
+    a_.vzeroupper();
+    a_.mov(a_.rdi, a_.rsp);
+    a_.mov(a_.rsp, a_.field(l.host_rsp));
+    a_.push(a_.rdi);
+    a_.mov(a_.rax, reinterpret_cast<u64>(function));
+    a_.call(a_.rax);
+    a_.pop(a_.rsp);
+    a_.test(a_.rax, a_.rax);
+    a_.jz(leave_, Xbyak::CodeGenerator::T_NEAR);
+    a_.mov(a_.field(l.code), a_.rax);
+    a_.ldmxcsr(a_.field32(l.mxcsr));
+    load_vectors();
+    for (unsigned g = 0; g < 16; ++g)
+      if (is_pinned(g)) a_.mov(a_.host(g), a_.home(g));
+    a_.mov(a_.t0, a_.field(l.rip));
+    a_.jmp(a_.field(l.code));
+    return at;
+  }
+
   // Called from a check's cold part with r10 = address, r11 = size. Comes back with r10 = host
-  // memory and r11 = 0, or leaves translated code.
+  // memory and r11 = 0, or has the instruction executed outside.
   const u8* slow(SlowPath function) {
     constexpr int kReturn = 8;  // the return address lies below the vCPU block
     const u32 gpr = a_.layout().gpr + kReturn;
@@ -116,18 +150,23 @@ class RoutineWriter {
     a_.ret();
     a_.L(failed);
     a_.lea(a_.rsp, a_.ptr[a_.rsp + kReturn]);
-    a_.jmp(leave_, Xbyak::CodeGenerator::T_NEAR);
+    for (unsigned g = 0; g < 16; ++g)
+      if (is_pinned(g)) a_.mov(a_.home(g), a_.host(g));
+    a_.xor_(a_.esi, a_.esi);
+    a_.xor_(a_.edx, a_.edx);
+    a_.jmp(step_, Xbyak::CodeGenerator::T_NEAR);
     return at;
   }
 
   Assembler a_;
-  Xbyak::Label leave_;
+  Xbyak::Label leave_;  // the guest's state is saved: back to the engine
+  Xbyak::Label step_;   // the same, with rsi and rdx as StepPath takes them
 };
 
 }  // namespace
 
-Routines write_routines(const Layout& layout, u8* at, size_t room, SlowPath load, SlowPath store) {
-  return RoutineWriter(layout, at, room).write(load, store);
+Routines write_routines(const Layout& layout, u8* at, size_t room, const Callees& callees) {
+  return RoutineWriter(layout, at, room).write(callees);
 }
 
 std::string_view missing_host_feature() {

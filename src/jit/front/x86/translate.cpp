@@ -1,6 +1,8 @@
 #include "jit/front/x86/translate.h"
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "base/bits.h"
 
@@ -19,7 +21,9 @@ class Translator {
   Translator(ir::Block& block, u32 mode) : b_(block), mode_(mode) {}
 
   // Says one instruction; the block is ended when it does not simply fall through.
-  void say(const Insn& insn, u64 pc, u64 next) {
+  // `last`: another block goes on behind it.
+  void say(const Insn& insn, u64 pc, u64 next, bool last) {
+    last_ = last;
     insn_ = &insn;
     pc_ = pc;
     next_ = next;
@@ -56,8 +60,28 @@ class Translator {
     return false;
   }
 
-  // Left to the run loop: everything that has no better translation.
-  void step() { b_.exit(ExitReason::Step, pc_); }
+  // Left to the engine: everything that has no better translation. The block goes on behind what
+  // seldom changes the mode or the mapping.
+  void step() {
+    if (!goes_on()) return b_.exit(ExitReason::Step, pc_);
+    ir::Foreign description;
+    static_assert(sizeof(Insn) <= sizeof description.bytes && std::is_trivially_copyable_v<Insn>);
+    std::memcpy(description.bytes.data(), insn_, sizeof *insn_);
+    b_.step(pc_, description);
+  }
+  bool goes_on() const {
+    if (last_ || !unit_enabled() || unit(*row_) != Unit::Integer) return false;
+    if (row_->control() == Control::None) return true;
+    switch (insn_->mnemonic) {
+      case Mnemonic::Popf:
+      case Mnemonic::Sti:
+      case Mnemonic::Swapgs:
+      case Mnemonic::Wrfsbase:
+      case Mnemonic::Wrgsbase:
+      case Mnemonic::Wrmsr: return true;
+      default: return false;
+    }
+  }
 
   u8 read_flags() const { return row_->flags.read & flag::kStatus; }
   u8 killed_flags() const {
@@ -254,6 +278,7 @@ class Translator {
   const Insn* insn_ = nullptr;
   const Row* row_ = nullptr;
   u64 pc_ = 0, next_ = 0;
+  bool last_ = false;
 };
 
 bool flat(const menura::x86::State& s) {
@@ -298,7 +323,7 @@ void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, F
       break;
     }
     at += insn.length;
-    translator.say(insn, pc, key.pc + at);
+    translator.say(insn, pc, key.pc + at, n + 1 == limit || at == code.size());
     if (block.ended()) break;
   }
   block.bytes = at;
