@@ -17,7 +17,8 @@ def environment():
     headers need: macros given to a source but not to them, and their times, do not count."""
     return {**os.environ, "CCACHE_BASEDIR": str(tree.ROOT), "CCACHE_NOHASHDIR": "1",
             "CCACHE_SLOPPINESS": "pch_defines,time_macros,include_file_mtime,include_file_ctime",
-            "CLICOLOR_FORCE": "1" if sys.stdout.isatty() else "0"}
+            "CLICOLOR_FORCE": "1" if sys.stdout.isatty() else "0",
+            "ASAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or ""}
 
 
 def configure(preset):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,7 @@ import tree
 
 def environment(preset):
     """Scripts under bench/ and tests/soak/ find the programs of menura by MENURA_BIN."""
-    return {**build.environment(), "MENURA_BIN": str(tree.build_dir(preset) / "bin"), "MENURA_ROOT": str(tree.ROOT),
-            "ASAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or ""}
+    return {**build.environment(), "MENURA_BIN": str(tree.build_dir(preset) / "bin"), "MENURA_ROOT": str(tree.ROOT)}
 
 
 def fuzz_targets():
@@ -24,23 +22,22 @@ def fuzz_targets():
 
 def fuzz_all(targets, seconds):
     """Builds and runs the targets, as many at once as there are processors. Returns the exit status."""
-    build.build("fuzz", [f"fuzz_{target}" for target in targets])
+    build.build("asan", [f"fuzz_{target}" for target in targets])
     with ThreadPoolExecutor(tree.jobs()) as pool:
         return 0 if all(list(pool.map(lambda target: fuzz(target, seconds), targets))) else 1
 
 
 def fuzz(target, seconds):
     """Runs one built fuzz target; new inputs and crashes are kept in build/fuzz/. Returns whether nothing was found."""
-    work = tree.build_dir("fuzz")
-    corpus, crashes = work / "corpus" / target, work / "crashes"
+    corpus, crashes = tree.ROOT / "build/fuzz/corpus" / target, tree.ROOT / "build/fuzz/crashes"
     corpus.mkdir(parents=True, exist_ok=True)
     crashes.mkdir(exist_ok=True)
     seeds = tree.ROOT / "fuzz/seeds" / target
-    command = [str(work / f"bin/fuzz_{target}"), f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048",
+    command = [str(tree.build_dir("asan") / f"bin/fuzz_{target}"), f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048",
                f"-artifact_prefix={crashes}/{target}-", "-print_final_stats=1", str(corpus)]
     if seeds.is_dir():
         command.append(str(seeds))
-    done = subprocess.run(command, cwd=tree.ROOT, env=environment("fuzz"), text=True, errors="replace",
+    done = subprocess.run(command, cwd=tree.ROOT, env=environment("asan"), text=True, errors="replace",
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stdout)
     if done.returncode or not runs:

@@ -105,7 +105,7 @@ def finish(tally, names):
 
 
 def command_asan(arguments):
-    """As `./x test ROOM...`, with AddressSanitizer, its leak check, and UndefinedBehaviorSanitizer, in build/asan/.
+    """As `./x test ROOM...`, with AddressSanitizer, its leak check, and UndefinedBehaviorSanitizer, by clang in build/asan/.
 
       ./x asan state hw/ide
     The code that the JIT emits is not instrumented; its C++ side is.
@@ -209,7 +209,7 @@ def command_fuzz(arguments):
       ./x fuzz                 the targets
       ./x fuzz qmp 600         one, for ten minutes
       ./x fuzz all 5           every one, as ./x check does
-    An input that fails is kept in build/fuzz/crashes/; to run it again: build/fuzz/bin/fuzz_TARGET FILE. A fix comes with a test.
+    An input that fails is kept in build/fuzz/crashes/; to run it again: build/asan/bin/fuzz_TARGET FILE. A fix comes with a test.
     """
     targets = runs.fuzz_targets()
     if not arguments:
