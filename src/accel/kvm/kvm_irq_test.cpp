@@ -24,6 +24,40 @@ constexpr u64 kHandler = 0x30000;
 constexpr u8 kReady = 0xaa;
 constexpr u64 kLapicPage = 0xfee0'0000;
 
+// Payload pieces.
+void enable_lapic(KvmPayload& code) { code.store32(kLapicPage + 0xf0, 0x1ff); }
+// Masks the PIC, to which ISA lines lead as well.
+void route_pin(KvmPayload& code, u32 pin, u32 low) {
+  code.out8(0x21, 0xff);
+  code.store32(0xfec0'0000, 0x11 + 2 * pin);
+  code.store32(0xfec0'0010, 0);
+  code.store32(0xfec0'0000, 0x10 + 2 * pin);
+  code.store32(0xfec0'0010, low);
+}
+void spin(KvmPayload& code) {
+  code.L("spin");
+  code.jmp("spin");
+}
+// Says ready, and sleeps with interrupts on for ever.
+void wait_for_interrupts(KvmPayload& code) {
+  code.sti();
+  code.out8(KvmTestMachine::kPorts + 1, kReady);
+  code.L("sleep");
+  code.hlt();
+  code.jmp("sleep");
+}
+// Reports `value`, ends the interrupt at the LAPIC, and ends the payload after `times` interrupts.
+void handler(KvmPayload& code, u8 value, u32 times) {
+  code.out8(KvmTestMachine::kPorts, value);
+  code.store32(kLapicPage + 0xb0, 0);
+  code.inc(code.r15);
+  code.cmp(code.r15, times);
+  code.jb("again");
+  code.out8(kEnd, 1);
+  code.L("again");
+  code.iretq();
+}
+
 // A board's interrupt wiring around the test machine.
 class IrqBoard {
  public:
@@ -87,6 +121,20 @@ class IrqBoard {
     KvmVcpu& vcpu = m.add_cpu(config(0));
     connect(0, vcpu);
     return vcpu;
+  }
+  // A handler that reports its vector and ends the payload after `times` interrupts.
+  void handle(u8 vector, u32 times, u64 at = kHandler) {
+    KvmPayload isr;
+    handler(isr, vector, times);
+    m.load(isr, at);
+    m.set_handler(vector, at);
+  }
+  // The first CPU, about to run `code` at CPL 0.
+  KvmVcpu& start(KvmPayload& code) {
+    m.load(code);
+    KvmVcpu& cpu = add_cpu();
+    m.enter(cpu, Ring::Kernel);
+    return cpu;
   }
   IrqStatus set_irq(unsigned gsi, bool level) {
     const MachineLock::Guard guard(m.lock);
@@ -162,49 +210,14 @@ INSTANTIATE_TEST_SUITE_P(Irqchip, KvmIrq,
 INSTANTIATE_TEST_SUITE_P(Irqchip, KvmKernelIrq,
                          ::testing::Values(IrqchipMode::Split, IrqchipMode::Kernel), mode_name);
 
-// Payload pieces.
-void enable_lapic(KvmPayload& code) { code.store32(kLapicPage + 0xf0, 0x1ff); }
-// Masks the PIC, to which ISA lines lead as well.
-void route_pin(KvmPayload& code, u32 pin, u32 low) {
-  code.out8(0x21, 0xff);
-  code.store32(0xfec0'0000, 0x11 + 2 * pin);
-  code.store32(0xfec0'0010, 0);
-  code.store32(0xfec0'0000, 0x10 + 2 * pin);
-  code.store32(0xfec0'0010, low);
-}
-// Says ready, and sleeps with interrupts on for ever.
-void wait_for_interrupts(KvmPayload& code) {
-  code.sti();
-  code.out8(KvmTestMachine::kPorts + 1, kReady);
-  code.L("sleep");
-  code.hlt();
-  code.jmp("sleep");
-}
-// Reports `value`, ends the interrupt at the LAPIC, and ends the payload after `times` interrupts.
-void handler(KvmPayload& code, u8 value, u32 times) {
-  code.out8(KvmTestMachine::kPorts, value);
-  code.store32(kLapicPage + 0xb0, 0);
-  code.inc(code.r15);
-  code.cmp(code.r15, times);
-  code.jb("again");
-  code.out8(kEnd, 1);
-  code.L("again");
-  code.iretq();
-}
-
 TEST_P(KvmIrq, AnEdgeThroughTheIoapicWakesAHaltedCpu) {
   IrqBoard b(options());
   KvmPayload code;
   enable_lapic(code);
   route_pin(code, 4, 0x44);
   wait_for_interrupts(code);
-  b.m.load(code);
-  KvmPayload isr;
-  handler(isr, 0x44, 1);
-  b.m.load(isr, kHandler);
-  b.m.set_handler(0x44, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  b.handle(0x44, 1);
+  KvmVcpu& cpu = b.start(code);
   b.when_ready([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     EXPECT_EQ(b.set_irq(4, true), IrqStatus::Delivered);
@@ -228,9 +241,7 @@ TEST_P(KvmIrq, TheEightZeroFiveNinePairInterruptsASpinningCpu) {
     code.out8(port, value);
   code.sti();
   code.out8(KvmTestMachine::kPorts + 1, kReady);
-  code.L("spin");
-  code.jmp("spin");
-  b.m.load(code);
+  spin(code);
   KvmPayload isr;
   isr.out8(KvmTestMachine::kPorts, 0x21);
   isr.out8(0x20, 0x20);
@@ -238,8 +249,7 @@ TEST_P(KvmIrq, TheEightZeroFiveNinePairInterruptsASpinningCpu) {
   isr.iretq();
   b.m.load(isr, kHandler);
   b.m.set_handler(0x21, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  KvmVcpu& cpu = b.start(code);
   b.when_ready([&] { b.set_irq(1, true); });
   EXPECT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard(), (std::vector<u64>{0x21}));
@@ -255,18 +265,12 @@ TEST_P(KvmIrq, AMessageReachesACpuAtUserLevel) {
     code.push(code.rax);
   }
   code.iretq();
-  b.m.load(code);
   KvmPayload user;
   user.out8(KvmTestMachine::kPorts + 1, kReady);
-  user.L("spin");
-  user.jmp("spin");
+  spin(user);
   b.m.load(user, 0x40000);
-  KvmPayload isr;
-  handler(isr, 0x55, 3);
-  b.m.load(isr, kHandler);
-  b.m.set_handler(0x55, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  b.handle(0x55, 3);
+  KvmVcpu& cpu = b.start(code);
   b.when_ready([&] {
     for (int i = 0; i < 2000 && !b.m.ended; i++) {
       b.send_msi({.address = kLapicPage, .data = 0x55});
@@ -284,15 +288,9 @@ TEST_P(KvmIrq, ALevelIsInterruptedAgainUntilItFalls) {
   route_pin(code, 17, 0x66 | 1u << 15);
   code.sti();
   code.out8(KvmTestMachine::kPorts + 1, kReady);
-  code.L("spin");
-  code.jmp("spin");
-  b.m.load(code);
-  KvmPayload isr;
-  handler(isr, 0x66, 3);
-  b.m.load(isr, kHandler);
-  b.m.set_handler(0x66, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  spin(code);
+  b.handle(0x66, 3);
+  KvmVcpu& cpu = b.start(code);
   b.when_ready([&] { b.set_irq(17, true); });
   EXPECT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard(), (std::vector<u64>{0x66, 0x66, 0x66}));
@@ -315,17 +313,9 @@ TEST_P(KvmKernelIrq, EventfdsRaiseRoutedMessages) {
   KvmPayload code;
   enable_lapic(code);
   wait_for_interrupts(code);
-  b.m.load(code);
-  KvmPayload isr;
-  handler(isr, 0x70, 1);
-  b.m.load(isr, kHandler);
-  KvmPayload moved;
-  handler(moved, 0x71, 1);
-  b.m.load(moved, kHandler + 0x1000);
-  b.m.set_handler(0x70, kHandler);
-  b.m.set_handler(0x71, kHandler + 0x1000);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  b.handle(0x70, 1);
+  b.handle(0x71, 1, kHandler + 0x1000);
+  KvmVcpu& cpu = b.start(code);
   const auto signal = [&] { eventfd_write(fd.get(), 1); };
   b.when_ready(signal);
   ASSERT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
@@ -373,13 +363,8 @@ TEST(KvmChips, AResampledEventfdHearsOfTheEnd) {
   enable_lapic(code);
   route_pin(code, 17, 0x66 | 1u << 15);
   wait_for_interrupts(code);
-  b.m.load(code);
-  KvmPayload isr;
-  handler(isr, 0x66, 1);
-  b.m.load(isr, kHandler);
-  b.m.set_handler(0x66, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  b.handle(0x66, 1);
+  KvmVcpu& cpu = b.start(code);
   b.when_ready([&] { eventfd_write(fd.get(), 1); });
   ASSERT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   eventfd_t ends = 0;
@@ -397,13 +382,8 @@ TEST_P(KvmKernelIrq, TheLapicTimerTicks) {
   code.store32(kLapicPage + 0x320, 0x77 | 1u << 17);  // periodic
   code.store32(kLapicPage + 0x380, 2'000'000);        // 2 ms
   wait_for_interrupts(code);
-  b.m.load(code);
-  KvmPayload isr;
-  handler(isr, 0x77, 4);
-  b.m.load(isr, kHandler);
-  b.m.set_handler(0x77, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  b.handle(0x77, 4);
+  KvmVcpu& cpu = b.start(code);
   EXPECT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard().size(), 4u);
 }
@@ -418,13 +398,8 @@ TEST(KvmChips, TheKernelsPitTicksAndIsSeen) {
   code.out8(0x40, 0x00);
   code.out8(0x40, 0x10);  // 4096 ticks: 3.4 ms
   wait_for_interrupts(code);
-  b.m.load(code);
-  KvmPayload isr;
-  handler(isr, 0x50, 3);
-  b.m.load(isr, kHandler);
-  b.m.set_handler(0x50, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  b.handle(0x50, 3);
+  KvmVcpu& cpu = b.start(code);
   EXPECT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard().size(), 3u);
   DeviceList list;
@@ -453,8 +428,7 @@ TEST_P(KvmIrq, InitAndSipiStartTheSecondCpu) {
   code.store32(kLapicPage + 0x300, 0x4500);  // INIT
   code.store32(kLapicPage + 0x310, 1u << 24);
   code.store32(kLapicPage + 0x300, 0x4609);  // SIPI to 9000h
-  code.L("spin");
-  code.jmp("spin");
+  spin(code);
   b.m.load(code);
   const std::array<u8, 18> ap{0xba, 0x00, 0x0e,        // mov dx, 0e00h
                               0x8c, 0xc8,              // mov ax, cs
@@ -515,16 +489,13 @@ TEST_P(KvmIrq, X2apicRegistersWorkWhereverTheLapicIs) {
   code.xor_(code.edx, code.edx);
   code.bytes({0x0f, 0x30});
   code.sti();
-  code.L("spin");
-  code.jmp("spin");
-  b.m.load(code);
+  spin(code);
   KvmPayload isr;
   isr.out8(KvmTestMachine::kPorts, 0x48);
   isr.out8(kEnd, 1);
   b.m.load(isr, kHandler);
   b.m.set_handler(0x48, kHandler);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  KvmVcpu& cpu = b.start(code);
   EXPECT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard(), (std::vector<u64>{0x48}));
   x86::State state;
@@ -597,9 +568,7 @@ TEST(KvmChips, ALapicsStateMovesBetweenKernelAndMenura) {
   code.store32(kLapicPage + 0x380, 0xffff'ffff);
   code.store32(kLapicPage + 0x300, 0x4'0029);  // self IPI: stays in IRR
   code.out8(kEnd, 1);
-  b.m.load(code);
-  KvmVcpu& cpu = b.add_cpu();
-  b.m.enter(cpu, Ring::Kernel);
+  KvmVcpu& cpu = b.start(code);
   ASSERT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   Device* kernel = nullptr;
   for (Device* device : b.m.accel().devices())

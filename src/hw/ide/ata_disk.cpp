@@ -235,19 +235,10 @@ void AtaDisk::pio_in_done() {
 }
 
 void AtaDisk::pio_out_done(std::vector<std::byte> data) {
-  auto buffer = std::make_shared<std::vector<std::byte>>(std::move(data));
-  const u64 block = buffer->size() / ata::kSector;
-  submit({.op = DiskOp::Write,
-          .offset = next_lba_ * ata::kSector,
-          .data = *buffer,
-          .fua = fua_ || !write_cache_},
-         [this, buffer, block](Result<void> result) {
-           if (!succeeded(result)) return;
-           next_lba_ += block;
-           if (sectors_left() == 0) return finish_transfer();
-           start_pio_out(pio_block() * ata::kSector);
-           raise_interrupt();
-         });
+  write_next(std::make_shared<std::vector<std::byte>>(std::move(data)), [this] {
+    start_pio_out(pio_block() * ata::kSector);
+    raise_interrupt();
+  });
 }
 
 void AtaDisk::move_dma() {
@@ -276,15 +267,19 @@ void AtaDisk::next_dma_out() {
   const u64 block = std::min(sectors_left(), kDmaChunkSectors);
   auto buffer = std::make_shared<std::vector<std::byte>>(block * ata::kSector);
   if (!host().dma_from_host(*buffer)) return;
+  write_next(buffer, [this] { next_dma_out(); });
+}
+
+void AtaDisk::write_next(Buffer data, std::function<void()> go_on) {
   submit({.op = DiskOp::Write,
           .offset = next_lba_ * ata::kSector,
-          .data = *buffer,
+          .data = *data,
           .fua = fua_ || !write_cache_},
-         [this, buffer, block](Result<void> result) {
+         [this, data, go_on = std::move(go_on)](Result<void> result) {
            if (!succeeded(result)) return;
-           next_lba_ += block;
+           next_lba_ += data->size() / ata::kSector;
            if (sectors_left() == 0) return finish_transfer();
-           next_dma_out();
+           go_on();
          });
 }
 

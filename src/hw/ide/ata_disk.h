@@ -45,6 +45,8 @@ class AtaDisk final : public IdeDrive {
   void next_pio_in();
   void next_dma_in();
   void next_dma_out();
+  // Writes the transfer's next sectors; goes on unless they failed or were the last.
+  void write_next(Buffer data, std::function<void()> go_on);
   // Checks a finished request; on failure ends the command.
   bool succeeded(const Result<void>& result);
   void finish_transfer(u8 error_bits = 0);
