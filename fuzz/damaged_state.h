@@ -24,8 +24,17 @@ inline bool load_device(Device& device, const StateTree& state) {
   return load_state(device, state).ok() && device.restored().ok();
 }
 
+inline StateTree save_device(Device& device) {
+  return save_state(device, {}, device.state_version());
+}
+
+inline void must_load(Device& device, const StateTree& state) {
+  ensure(load_device(device, state), "a saved state loads");
+  ensure(compare(state, save_device(device)).empty(), "a loaded state describes itself the same");
+}
+
 inline void load_damaged(FuzzedDataProvider& in, Device& device) {
-  const StateTree good = save_state(device);
+  const StateTree good = save_device(device);
   StateTree bad = good;
   std::vector<StateTree*> leaves;
   collect_leaves(bad, leaves);
@@ -37,9 +46,7 @@ inline void load_damaged(FuzzedDataProvider& in, Device& device) {
     if (in.ConsumeBool()) leaf.bytes.resize(in.ConsumeIntegralInRange<size_t>(0, 2048));
     for (std::byte& byte : leaf.bytes) byte = std::byte{in.ConsumeIntegral<u8>()};
   }
-  if (load_device(device, bad)) return;
-  ensure(load_device(device, good), "a saved state loads");
-  ensure(compare(good, save_state(device)).empty(), "a loaded state describes itself the same");
+  must_load(device, load_device(device, bad) ? save_device(device) : good);
 }
 
 }  // namespace menura

@@ -4,7 +4,6 @@
 
 #include "base/bits.h"
 #include "base/bytes.h"
-#include "hw/ide/ata_identify.h"
 
 namespace menura {
 
@@ -75,8 +74,8 @@ const AtaDisk::Command* AtaDisk::find_command(u8 code) {
   return nullptr;
 }
 
-AtaDisk::AtaDisk(std::string id, Disk& disk, Config config)
-    : IdeDrive(std::move(id), &disk), config_(std::move(config)) {}
+AtaDisk::AtaDisk(std::string id, Disk& disk, const DriveNames& names)
+    : IdeDrive(std::move(id), &disk, names.filled_from({"MN00001", "1.0", "MENURA HARDDISK"})) {}
 
 void AtaDisk::reset_drive() {
   transfer_ = Transfer::None;
@@ -382,9 +381,7 @@ void AtaDisk::trim(Buffer ranges, size_t at) {
 }
 
 std::vector<std::byte> AtaDisk::identify() const {
-  return build_disk_identify({.serial = config_.serial,
-                              .firmware = config_.firmware,
-                              .model = config_.model,
+  return build_disk_identify({.names = names(),
                               .sectors = sectors(),
                               .heads = heads_,
                               .sectors_per_track = sectors_per_track_,

@@ -11,12 +11,7 @@ namespace menura {
 
 class AtaDisk final : public IdeDrive {
  public:
-  struct Config {
-    std::string serial = "MN00001";
-    std::string model = "MENURA HARDDISK";
-    std::string firmware = "1.0";
-  };
-  AtaDisk(std::string id, Disk& disk, Config config);
+  AtaDisk(std::string id, Disk& disk, const DriveNames& names);
 
   std::string_view type() const override { return "ide-hd"; }
 
@@ -58,9 +53,6 @@ class AtaDisk final : public IdeDrive {
   void trim(Buffer ranges, size_t at);
   std::vector<std::byte> identify() const;
   u64 sectors() const { return disk()->size() / ata::kSector; }
-
-  // Configuration
-  Config config_;
 
   // State
   Transfer transfer_ = Transfer::None;

@@ -43,11 +43,10 @@ class Words {
 u64 multiword_word(u8 mode) { return 0x07 | ((mode & 0xf8) == 0x20 ? 0x100u << (mode & 7) : 0); }
 u64 ultra_word(u8 mode) { return 0x3f | ((mode & 0xf8) == 0x40 ? 0x100u << (mode & 7) : 0); }
 
-void put_common(Words& w, std::string_view serial, std::string_view firmware,
-                std::string_view model, u8 dma_mode) {
-  w.text(10, 10, serial);
-  w.text(23, 4, firmware);
-  w.text(27, 20, model);
+void put_common(Words& w, const DriveNames& names, u8 dma_mode) {
+  w.text(10, 10, names.serial);
+  w.text(23, 4, names.firmware);
+  w.text(27, 20, names.model);
   w.set(49, 0x0300);  // LBA, DMA
   w.set(50, 0x4000);
   w.set(53, 0x0007);
@@ -61,10 +60,16 @@ void put_common(Words& w, std::string_view serial, std::string_view firmware,
 
 }  // namespace
 
+DriveNames DriveNames::filled_from(const DriveNames& usual) const {
+  return {.serial = serial.empty() ? usual.serial : serial,
+          .firmware = firmware.empty() ? usual.firmware : firmware,
+          .model = model.empty() ? usual.model : model};
+}
+
 std::vector<std::byte> build_disk_identify(const DiskIdentity& d) {
   constexpr u64 kMaxCylinders = 16383, kHeads = 16, kSectors = 63;
   Words w;
-  put_common(w, d.serial, d.firmware, d.model, d.dma_mode);
+  put_common(w, d.names, d.dma_mode);
   w.set(0, 0x0040);  // fixed drive
   w.set(1, std::min(d.sectors / (kHeads * kSectors), kMaxCylinders));
   w.set(3, kHeads);
@@ -90,9 +95,9 @@ std::vector<std::byte> build_disk_identify(const DiskIdentity& d) {
   return w.finish();
 }
 
-std::vector<std::byte> build_packet_identify(const PacketIdentity& p) {
+std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mode) {
   Words w;
-  put_common(w, p.serial, p.firmware, p.model, p.dma_mode);
+  put_common(w, names, dma_mode);
   w.set(0, 0x85c0);  // ATAPI CD-ROM, removable, DRQ within 50 us, 12-byte packets
   w.set(71, 30);
   w.set(72, 30);

@@ -11,8 +11,14 @@
 
 namespace menura {
 
-struct DiskIdentity {
+// What a drive calls itself; what is left empty is filled in by its kind.
+struct DriveNames {
   std::string serial, firmware, model;
+  DriveNames filled_from(const DriveNames& usual) const;
+};
+
+struct DiskIdentity {
+  DriveNames names;
   u64 sectors = 0;
   u8 heads = 16, sectors_per_track = 63;  // the current translation
   u8 max_multiple = 16, multiple = 0;
@@ -21,10 +27,6 @@ struct DiskIdentity {
 };
 std::vector<std::byte> build_disk_identify(const DiskIdentity& identity);
 
-struct PacketIdentity {
-  std::string serial, firmware, model;
-  u8 dma_mode = 0;
-};
-std::vector<std::byte> build_packet_identify(const PacketIdentity& identity);
+std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mode);
 
 }  // namespace menura

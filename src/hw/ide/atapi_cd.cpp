@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/bytes.h"
-#include "hw/ide/ata_identify.h"
 
 namespace menura {
 
@@ -27,8 +26,9 @@ constexpr u64 kChunkSectors = 32;  // 64 KiB
 
 }  // namespace
 
-AtapiCd::AtapiCd(std::string id, Disk& disk, Config config)
-    : IdeDrive(std::move(id), &disk), config_(std::move(config)), mmc_(disk, config_.model) {}
+AtapiCd::AtapiCd(std::string id, Disk& disk, const DriveNames& names)
+    : IdeDrive(std::move(id), &disk, names.filled_from({"MN00002", "1.0", "MENURA CD-ROM"})),
+      mmc_(disk, this->names().model) {}
 
 void AtapiCd::reset_drive() {
   phase_ = Phase::Idle;
@@ -73,7 +73,7 @@ void AtapiCd::execute(u8 code) {
   sectors_left_ = 0;
   switch (code) {
     case kPacket: return begin_packet();
-    case kIdentifyPacket: return start_pio_in(identify());
+    case kIdentifyPacket: return start_pio_in(build_packet_identify(names(), dma_mode_));
     case kDeviceReset: soft_reset(); return;
     case kDiagnose: set_signature(); return raise_interrupt();
     case kIdentify: set_signature(); return abort();
@@ -176,13 +176,6 @@ void AtapiCd::finish_packet(bool good) {
   if (good) return finish();
   // The sense key stands in the error register's upper half.
   finish(static_cast<u8>(mmc_.sense().key << 4 | ata::kAbort));
-}
-
-std::vector<std::byte> AtapiCd::identify() const {
-  return build_packet_identify({.serial = config_.serial,
-                                .firmware = config_.firmware,
-                                .model = config_.model,
-                                .dma_mode = dma_mode_});
 }
 
 }  // namespace menura

@@ -11,12 +11,7 @@ namespace menura {
 
 class AtapiCd final : public IdeDrive {
  public:
-  struct Config {
-    std::string serial = "MN00002";
-    std::string model = "MENURA CD-ROM";
-    std::string firmware = "1.0";
-  };
-  AtapiCd(std::string id, Disk& disk, Config config);
+  AtapiCd(std::string id, Disk& disk, const DriveNames& names);
 
   std::string_view type() const override { return "ide-cd"; }
 
@@ -38,10 +33,6 @@ class AtapiCd final : public IdeDrive {
   void send_some();
   void fetch_sectors();
   void finish_packet(bool good);
-  std::vector<std::byte> identify() const;
-
-  // Configuration
-  Config config_;
 
   // State
   MmcCommands mmc_;

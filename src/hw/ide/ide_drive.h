@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hw/core/device.h"
+#include "hw/ide/ata_identify.h"
 #include "io/disk.h"
 
 namespace menura {
@@ -84,7 +85,8 @@ class IdeDrive : public Device {
   void pause() final;
 
  protected:
-  IdeDrive(std::string id, Disk* disk) : Device(std::move(id)), disk_(disk) {}
+  IdeDrive(std::string id, Disk* disk, DriveNames names)
+      : Device(std::move(id)), names_(std::move(names)), disk_(disk) {}
 
   // For the kind of drive.
   virtual void execute(u8 code) = 0;
@@ -113,6 +115,7 @@ class IdeDrive : public Device {
   using Buffer = std::shared_ptr<std::vector<std::byte>>;
   void read_disk(u64 offset, size_t size, std::function<void(Buffer, Result<void>)> then);
 
+  const DriveNames& names() const { return names_; }
   IdeHost& host() { return *host_; }
   Disk* disk() const { return disk_; }
 
@@ -124,6 +127,9 @@ class IdeDrive : public Device {
 
  private:
   void forget_request();
+
+  // Configuration
+  const DriveNames names_;
 
   // Wiring
   IdeHost* host_ = nullptr;

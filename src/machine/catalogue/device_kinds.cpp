@@ -166,9 +166,7 @@ Made make_ide(Machine& machine, const std::string& id, const Value& options) {
   TRY(read_properties(config, options, "IDE drive"));
   const auto [channel, unit] = TRY(ide_place(machine, config));
   Drive* drive = TRY(machine.drives().take(config.drive), "drive");
-  typename DriveKind::Config kind;
-  if (!config.serial.empty()) kind.serial = config.serial;
-  auto device = std::make_unique<DriveKind>(id, *drive->disk, kind);
+  auto device = std::make_unique<DriveKind>(id, *drive->disk, DriveNames{.serial = config.serial});
   channel->plug(unit, *device);
   return std::unique_ptr<Device>(std::move(device));
 }

@@ -220,19 +220,14 @@ Result<void> PcBoard::build_drives() {
 Result<void> PcBoard::build_drive(Drive& drive, unsigned place) {
   const bool cd = drive.options.media == DriveOptions::Media::Cdrom;
   const std::string id = format("ide{}-{}{}", place / 2, cd ? "cd" : "hd", place % 2);
-  const std::string serial =
-      drive.options.serial.empty() ? format("MN{:05}", place + 1) : drive.options.serial;
+  const DriveNames names{.serial = drive.options.serial.empty() ? format("MN{:05}", place + 1)
+                                                                : drive.options.serial};
   IdeChannel& channel = ide_->channel(place / 2);
   drive.plugged = true;
-  if (cd) {
-    AtapiCd::Config config;
-    config.serial = serial;
-    channel.plug(place % 2, adopt(std::make_unique<AtapiCd>(id, *drive.disk, config)));
-  } else {
-    AtaDisk::Config config;
-    config.serial = serial;
-    channel.plug(place % 2, adopt(std::make_unique<AtaDisk>(id, *drive.disk, config)));
-  }
+  if (cd)
+    channel.plug(place % 2, adopt(std::make_unique<AtapiCd>(id, *drive.disk, names)));
+  else
+    channel.plug(place % 2, adopt(std::make_unique<AtaDisk>(id, *drive.disk, names)));
   return {};
 }
 
