@@ -49,8 +49,12 @@ class Guest:
         self.process.wait()
 
     def collect(self):
+        pending = ""
         while chunk := self.process.stdout.read1(65536):
-            text = CONTROL.sub("", chunk.decode(errors="replace"))
+            pending += chunk.decode(errors="replace")
+            begun = pending.rfind("\x1b", -8)  # a control sequence may go on in the next chunk
+            whole = len(pending) if begun < 0 or CONTROL.match(pending, begun) else begun
+            text, pending = CONTROL.sub("", pending[:whole]), pending[whole:]
             self.seen += text
             if self.log:
                 self.log.write(text)
