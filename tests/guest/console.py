@@ -32,8 +32,8 @@ def accelerator():
 class Guest:
     """A machine without a screen, whose first serial line is ours. Everything ends at the deadline."""
 
-    def __init__(self, options, seconds):
-        command = [program(), *accelerator(), "-nodefaults", "-nographic", "-serial", "stdio", *options]
+    def __init__(self, options, seconds, accel=None):
+        command = [program(), *(accel or accelerator()), "-nodefaults", "-nographic", "-serial", "stdio", *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.deadline = time.monotonic() + seconds
         self.seen = ""
