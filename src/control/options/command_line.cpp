@@ -13,20 +13,6 @@ namespace {
 constexpr std::string_view kModes[] = {"readline", "control"};
 constexpr std::string_view kAudioDrivers[] = {"none"};
 
-Result<const Option*> find_option(std::string_view word) {
-  std::string_view name = word.substr(1);
-  if (name.starts_with('-')) name.remove_prefix(1);
-  std::vector<std::string_view> names;
-  for (const Option& option : option_table()) {
-    if (option.name == name) return &option;
-    names.push_back(option.name);
-  }
-  const std::string_view near = nearest(name, names);
-  return fail(Errc::NotFound, "Unknown option '{}'{}", word,
-              near.empty() ? std::string(" (-help lists the options)")
-                           : format(" (did you mean '-{}'?)", near));
-}
-
 // A machine without a display has the first serial port on the terminal, as with -nographic, shared
 // with a monitor; unless somebody said otherwise or uses the terminal already.
 std::string default_serial(const CommandLine& line) {
@@ -70,6 +56,20 @@ Result<void> read_option(CommandLine& line, std::span<const std::string_view>& r
 }
 
 }  // namespace
+
+Result<const Option*> find_option(std::string_view word) {
+  std::string_view name = word;
+  for (int dashes = 0; dashes < 2 && name.starts_with('-'); dashes++) name.remove_prefix(1);
+  std::vector<std::string_view> names;
+  for (const Option& option : option_table()) {
+    if (option.name == name) return &option;
+    names.push_back(option.name);
+  }
+  const std::string_view near = nearest(name, names);
+  return fail(Errc::NotFound, "Unknown option '{}'{}", word,
+              near.empty() ? std::string(" (-help lists the options)")
+                           : format(" (did you mean '-{}'?)", near));
+}
 
 std::span<const std::string_view> enum_names(MonitorOptions::Mode) { return kModes; }
 

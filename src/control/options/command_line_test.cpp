@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "base/text.h"
 #include "base/units.h"
+#include "control/options/config_file.h"
 #include "control/options/option_table.h"
 #include "control/options/program_options.h"
 #include "machine/catalogue/catalogue_tables.h"
@@ -231,6 +234,42 @@ TEST(CommandLineTest, HelpComesFromTheCatalogue) {
   contains({"-chardev", "socket,help"}, "reconnect");
   contains({"-version"}, "QEMU emulator version 8.2.0 (menura ");
   contains({"-trace", "help"}, "machine.startup");
+}
+
+TEST(ConfigFileTest, GroupsAreOptions) {
+  const auto groups = parse_config_file(
+      "# a comment\n[machine]\n  type = \"pc\"\n\n[chardev \"c0\"]\nbackend = \"file\"\n path = "
+      "\"/a,b\"\n");
+  ASSERT_TRUE(groups) << groups.error().text;
+  ASSERT_EQ(groups->size(), 2u);
+  EXPECT_EQ((*groups)[0].option, "machine");
+  EXPECT_EQ((*groups)[0].argument, "type=pc");
+  EXPECT_EQ((*groups)[1].argument, "id=c0,backend=file,path=/a,,b");
+  EXPECT_EQ((*groups)[1].line, 5u);
+  for (const std::string_view bad :
+       {"type = \"pc\"", "[machine", "[]", "[chardev c0]", "[machine]\ntype",
+        "[machine]\ntype = pc", "[machine]\ntype = \"p\"c\""})
+    EXPECT_NE(parse_config_file(bad).error().text.find("line "), std::string::npos) << bad;
+}
+
+TEST(ConfigFileTest, IsReadAsIfTyped) {
+  const std::string path = testing::TempDir() + "menura_readconfig";
+  const auto write = [&](std::string_view text) {
+    std::ofstream(path) << text;
+    return parse_command_line(std::vector<std::string_view>{"-readconfig", path}, catalogue());
+  };
+  const auto options = write(
+      "[machine]\naccel = \"qtest\"\n[m]\nsize = \"64\"\n[chardev \"c0\"]\nbackend = \"null\"\n"
+      "[device]\ndriver = \"isa-serial\"\nchardev = \"c0\"\n");
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_EQ(options->machine.machine.accel, "qtest");
+  EXPECT_EQ(options->machine.memory.size.bytes, 64u << 20);
+  EXPECT_EQ(options->machine.devices.at(0).name, "isa-serial");
+  EXPECT_NE(write("[devise]\ndriver = \"isa-serial\"\n").error().text.find("did you mean"),
+            std::string::npos);
+  EXPECT_NE(write("[readconfig]\nfile = \"x\"\n").error().text.find("no properties"),
+            std::string::npos);
+  EXPECT_NE(write("\n[m]\nsize = \"x\"\n").error().text.find("line 2"), std::string::npos);
 }
 
 }  // namespace

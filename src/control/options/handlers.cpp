@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "control/options/chardev_forms.h"
+#include "control/options/config_file.h"
 #include "cpu/x86/model.h"
 #include "machine/catalogue/objects.h"
 
@@ -366,6 +367,20 @@ Result<void> set_no_shutdown(CommandLine& line, OptionArgument) {
 }
 Result<void> set_daemonize(CommandLine& line, OptionArgument) {
   line.options.daemonize = true;
+  return {};
+}
+
+Result<void> read_config(CommandLine& line, OptionArgument argument) {
+  constexpr u64 kMost = 1 << 20;
+  const std::string path(argument);
+  const std::string text = TRY(read_file(path, kMost));
+  for (const ConfigGroup& group : TRY(parse_config_file(text), "{}", path)) {
+    const Option* option = TRY(find_option(group.option), "{}: line {}", path, group.line);
+    if (option->argument.empty() || option->apply == read_config)
+      return fail(Errc::InvalidArgument, "{}: line {}: '{}' has no properties", path, group.line,
+                  group.option);
+    TRY(option->apply(line, group.argument), "{}: line {}", path, group.line);
+  }
   return {};
 }
 

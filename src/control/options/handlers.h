@@ -71,6 +71,7 @@ Result<void> set_paused(CommandLine& line, OptionArgument argument);
 Result<void> set_no_reboot(CommandLine& line, OptionArgument argument);
 Result<void> set_no_shutdown(CommandLine& line, OptionArgument argument);
 Result<void> set_daemonize(CommandLine& line, OptionArgument argument);
+Result<void> read_config(CommandLine& line, OptionArgument argument);
 Result<void> set_user(CommandLine& line, OptionArgument argument);
 Result<void> set_pidfile(CommandLine& line, OptionArgument argument);
 Result<void> set_log_items(CommandLine& line, OptionArgument argument);

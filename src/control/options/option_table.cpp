@@ -56,6 +56,7 @@ constexpr Option kOptions[] = {
     {"global", "DRIVER.PROPERTY=VALUE", "another default for a property of all such devices",
      add_global},
     {"nodefaults", "", "no devices but those asked for", set_no_defaults},
+    {"readconfig", "FILE", "take the options that this file has", read_config},
     {"no-user-config", "", "read no configuration files (there are none)", accept_switch},
     // Character devices and monitors
     {"add-fd", "set=N,fd=N[,opaque=TEXT]", "have an inherited descriptor as the file /dev/fdset/N",

@@ -37,6 +37,8 @@ struct Option {
 };
 
 std::span<const Option> option_table();
+// With or without its dashes; NotFound with did-you-mean.
+Result<const Option*> find_option(std::string_view word);
 
 // option_help.cpp
 std::string options_help();

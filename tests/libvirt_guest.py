@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Debian's libvirt probes our program, then defines, starts, suspends, resumes and ends a guest under the JIT.
 
-Usage: tests/libvirt.py PROGRAM
+Usage: tests/libvirt_guest.py PROGRAM
 
 Uses libvirt's embedded driver: no daemon, everything in a temporary folder.
 """
@@ -82,7 +82,7 @@ class Libvirt(unittest.TestCase):
         domain.create()
         try:
             self.assertTrue(domain.isActive())
-            self.wait(lambda: "Linux version" in self.read(log), 120)
+            self.wait(lambda: "Linux version" in self.read(log), 240)
             domain.suspend()
             self.assertEqual(domain.state()[0], libvirt.VIR_DOMAIN_PAUSED)
             before = self.read(log)
@@ -92,7 +92,7 @@ class Libvirt(unittest.TestCase):
             self.assertEqual(domain.state()[0], libvirt.VIR_DOMAIN_RUNNING)
             self.assertEqual(len(domain.vcpus()[0]), 1)
             domain.reset()
-            self.wait(lambda: self.read(log).count("Linux version") > 1, 120)
+            self.wait(lambda: self.read(log).count("Linux version") > 1, 240)
         finally:
             domain.destroy()
         self.assertFalse(domain.isActive())
