@@ -55,6 +55,22 @@ class Gdb(unittest.TestCase):
         self.assertIn("= 1", text)
         self.assertIn("= 0xaa55", text)
 
+    def test_breakpoints_where_there_is_no_ram_are_refused(self):
+        # The BIOS is ROM: only a hardware breakpoint can be there. f000:e05b is where the reset vector jumps to.
+        text = self.debug("break *0xfe05b", "continue", "delete", "hbreak *0xfe05b", "continue", "p/x $rip")
+        self.assertIn("Cannot insert breakpoint 1", text)
+        self.assertIn("SIGTRAP", text)  # its linear address is not $rip: the code segment begins at f0000
+        self.assertIn("$1 = 0xe05b", text)
+
+    def test_a_software_breakpoint_is_hit(self):
+        # The loader is at its entry: the same code is reached again by a jump that gdb makes.
+        text = self.debug("hbreak *0x7c00", "continue", "delete", "stepi", "stepi", "p/x $rip", "break *$rip", "set $rip = 0x7c00", "continue",
+                          "p/x $rip", "x/1xb $rip", "delete", "stepi", "p $rip > 0x7c03")
+        here = re.search(r"\$1 = (0x\w+)", text).group(1)
+        self.assertIn(f"$2 = {here}", text)
+        self.assertNotRegex(text, r"0x7c\w\w:\s+0xcc")  # gdb never sees the INT3
+        self.assertIn("$3 = 1", text)
+
     def test_a_watchpoint(self):
         # SeaBIOS counts timer ticks at 46Ch once interrupts run; it clears them before.
         text = self.debug("hbreak *0x7c00", "continue", "delete", "watch *(unsigned int*)0x46c", "continue", "p 1+1")

@@ -135,9 +135,10 @@ std::string GdbStub::stop_reason(VcpuThread& cpu) {
     if (memory.read(point.address, now) && now != before)
       return format("{}:{:x};", point.kind == PointKind::Write ? "watch" : "awatch", point.address);
   }
-  const u64 pc = state.code64() ? state.rip : state.seg[x86::Cs].base + state.rip;
+  // GDB goes on from a breakpoint that is not at its $pc. With a code segment that does not begin at 0
+  // none is: then it hears of a trap only.
   for (const Point& point : points_)
-    if (point.address == pc && point.kind <= PointKind::Hardware)
+    if (point.address == state.rip && point.kind <= PointKind::Hardware)
       return point.kind == PointKind::Software ? "swbreak:;" : "hwbreak:;";
   return {};
 }
@@ -205,6 +206,14 @@ void GdbStub::forget_points() {
   (void)arm_vcpus();  // nothing is asked for: no engine refuses
 }
 
+// Whether an INT3 can be put there: RAM, mapped now.
+bool GdbStub::can_patch(u64 address) {
+  const x86::State state = state_of(*cpus()[general_]);
+  GuestMemory memory(target_.machine.memory(), &state);
+  std::byte now{};
+  return memory.read(address, Bytes(&now, 1)) && memory.write(address, ConstBytes(&now, 1));
+}
+
 std::string GdbStub::change_point(bool insert, std::string_view text) {
   const std::optional<u64> kind = take_hex(text);
   const std::optional<u64> address = kind && take(text, ",") ? take_hex(text) : std::nullopt;
@@ -221,6 +230,8 @@ std::string GdbStub::change_point(bool insert, std::string_view text) {
     return "OK";
   }
   if (at != points_.end()) return "OK";
+  if (point.kind == PointKind::Software && !can_patch(point.address))
+    return std::string(kBadAddress);
   points_.push_back(point);
   if (arm_vcpus()) return "OK";
   points_.pop_back();

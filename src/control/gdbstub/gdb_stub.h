@@ -79,6 +79,7 @@ class GdbStub final : private CharSink {
   void disarm();
   Result<void> arm_vcpus();
   void forget_points();
+  bool can_patch(u64 address);
 
   std::span<const std::unique_ptr<VcpuThread>> cpus() const { return target_.machine.cpus(); }
   VcpuThread* cpu_of_thread(std::string_view& text) const;  // takes the id off; null: none such
