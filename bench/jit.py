@@ -138,7 +138,7 @@ def cpu_seconds(pid):
 
 def run_guest(figures, emulator, names, divisor, limit):
     kernel, _ = guest.prepare()
-    append = f"console=ttyS0 panic=-1 quiet no_timer_check wl={','.join(names)} div={divisor}"
+    append = f"console=ttyS0 panic=-1 quiet wl={','.join(names)} div={divisor}"
     command = [*emulator, "-m", "1024", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel",
                str(kernel), "-initrd", str(INITRD), "-append", append]
     process = subprocess.Popen(command, text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)

@@ -76,7 +76,7 @@ class Libvirt(unittest.TestCase):
         import guest
         kernel, initrd = guest.prepare()
         log = os.path.join(self.folder.name, "serial.log")
-        domain = self.connection.defineXML(DOMAIN.format(kernel=kernel, initrd=initrd, append="console=ttyS0 no_timer_check",
+        domain = self.connection.defineXML(DOMAIN.format(kernel=kernel, initrd=initrd, append="console=ttyS0",
                                                          program=PROGRAM, log=log))
         self.assertIn("machine='pc-i440fx-8.2'", domain.XMLDesc())
         domain.create()

@@ -154,7 +154,7 @@ def command_boot(arguments):
     kernel, initrd = guest.prepare()
     program = str(tree.build_dir("release") / "bin/menura-system-x86_64")
     command = [program, "-accel", "jit", "-m", "512", "-nographic", "-kernel", str(kernel), "-initrd", str(initrd),
-               "-append", "console=ttyS0 quiet no_timer_check", *arguments]
+               "-append", "console=ttyS0 quiet", *arguments]
     print(" ".join(f"'{word}'" if " " in word else word for word in command), flush=True)
     os.execv(program, command)
 

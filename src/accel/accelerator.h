@@ -17,6 +17,7 @@
 #include "cpu/x86/cpuid_entry.h"
 #include "cpu/x86/state.h"
 #include "event/machine_lock.h"
+#include "event/timer.h"
 #include "hw/core/cpu_interrupts.h"
 #include "hw/core/device.h"
 #include "hw/core/irq.h"
@@ -114,6 +115,9 @@ class Accelerator {
   virtual std::string_view name() const = 0;  // "kvm", "jit", "qtest"
   virtual IrqchipMode irqchip_mode() const = 0;
   virtual KernelIrqchip* kernel_irqchip() { return nullptr; }
+  // A PIT inside the accelerator, which answers ports 40h-43h and 61h and drives GSI 0 itself: pin 0
+  // is high while an HPET stands in for it. Null: the PIT is a device of the board.
+  virtual IrqSink* kernel_pit() { return nullptr; }
   virtual std::vector<Capability> capabilities() const { return {}; }
   // What the accelerator can offer a guest; the CPU model takes its subset.
   virtual std::vector<CpuidEntry> supported_cpuid() const = 0;
@@ -123,6 +127,8 @@ class Accelerator {
   virtual Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) = 0;
   // Whether vCPUs execute code at all (false for the dummy).
   virtual bool executes() const { return true; }
+  // Whether vCPUs take SMIs, and see AcceleratorContext::smm while they serve them.
+  virtual bool has_smm() const { return false; }
   // State that the accelerator holds for the machine (in-kernel chips, clocks), as devices for
   // reset and saved state. Grows with each vCPU.
   virtual std::vector<Device*> devices() { return {}; }
@@ -136,6 +142,10 @@ struct AcceleratorContext {
   AddressSpace& io;
   MachineLock& lock;
   unsigned max_cpus = 1;
+  // Physical memory as a CPU in system-management mode sees it: `memory` and SMRAM. Null: no SMM.
+  AddressSpace* smm = nullptr;
+  // Guest time, for an accelerator that shows it to guests itself (RDTSC of the JIT).
+  TimerQueue* time = nullptr;
 };
 
 }  // namespace menura

@@ -21,6 +21,7 @@ size_t TimerQueue::run_expired() {
     }
     Timer* timer = it->timer;
     armed_.erase(it);
+    publish();
     timer->deadline_ = kNever;
     run(*timer);
     ran++;
@@ -50,12 +51,14 @@ void Timer::arm(i64 deadline_ns) {
   deadline_ = deadline_ns;
   sequence_ = queue_.next_sequence_++;
   queue_.armed_.insert({deadline_, sequence_, this});
+  queue_.publish();
   if (earlier && queue_.on_earlier_) queue_.on_earlier_();
 }
 
 void Timer::cancel() {
   if (!armed()) return;
   queue_.armed_.erase({deadline_, sequence_, this});
+  queue_.publish();
   deadline_ = TimerQueue::kNever;
 }
 

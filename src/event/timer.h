@@ -5,6 +5,7 @@
 // Example: `Timer tick{time, [this] { on_tick(); }};  tick.arm(time.now_ns() + period_ns);`
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <limits>
 #include <set>
@@ -33,6 +34,14 @@ class TimerQueue {
   // so a timer that re-arms itself in the past cannot hang us. Returns how many ran. Not to be
   // called by a callback.
   size_t run_expired();
+  // Whether some timer's time has come that has not run yet. Any thread, a hint without the lock:
+  // who shows the clock to a guest lets such timers run first (run_overdue), so that a guest never
+  // sees a time past a deadline whose interrupt a busy host still owes it.
+  bool overdue() const { return earliest_.load(std::memory_order_relaxed) <= clock_.now_ns(); }
+  // run_expired(), unless a callback is under way that let go of the lock.
+  void run_overdue() {
+    if (!running_) run_expired();
+  }
   // Called (under the machine lock) whenever the next deadline moves earlier: wakes the loop.
   void on_earlier(std::function<void()> notify) { on_earlier_ = std::move(notify); }
 
@@ -48,10 +57,12 @@ class TimerQueue {
   };
 
   void run(Timer& timer);
+  void publish() { earliest_.store(next_deadline(), std::memory_order_relaxed); }
 
   const Clock& clock_;
   std::set<Entry> armed_;
-  Timer* running_ = nullptr;  // whose callback is on the stack; null if that destroyed it
+  std::atomic<i64> earliest_{kNever};  // next_deadline(), for those without the lock
+  Timer* running_ = nullptr;           // whose callback is on the stack; null if that destroyed it
   u64 next_sequence_ = 0;
   std::function<void()> on_earlier_;
 };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "base/text.h"
@@ -35,6 +36,7 @@ void MachineOptions::describe(PropertyVisitor& p) {
   p.field("accel", accel, "accelerators to try, separated by colons");
   p.field("kernel-irqchip", kernel_irqchip, "where the interrupt chips live (KVM)");
   p.field("hpet", hpet, "high precision event timer");
+  p.field("smm", smm, "system-management mode; auto: where the accelerator has it");
   p.field("acpi", acpi, "ACPI tables and power management");
   p.field("max-ram-below-4g", max_ram_below_4g, "RAM below the PCI hole");
   p.field("memory-backend", memory_backend, "id of the object that is the RAM");
@@ -95,6 +97,11 @@ u32 Topology::apic_id(u32 cpu_index) const {
   const unsigned die_shift = core_shift + width_of(cores);
   const unsigned socket_shift = die_shift + width_of(dies);
   return socket << socket_shift | die << die_shift | core << core_shift | thread;
+}
+
+bool MachineConfig::uses_memory(std::string_view id) const {
+  if (!id.empty() && machine.memory_backend == id) return true;
+  return std::ranges::find(numa.nodes, id, &NumaNode::memdev) != numa.nodes.end();
 }
 
 Value MachineConfig::with_globals(std::string_view driver, Value given) const {

@@ -28,6 +28,7 @@ struct MachineOptions {
   std::string accel;  // "kvm:tcg": tried in this order, when no -accel is given
   IrqchipChoice kernel_irqchip = IrqchipChoice::Auto;
   OnOffAuto hpet = OnOffAuto::On;
+  OnOffAuto smm = OnOffAuto::Auto;
   bool acpi = true;
   std::optional<Size> max_ram_below_4g;
   std::string memory_backend;
@@ -42,6 +43,7 @@ struct MemoryOptions {
   std::string path;
   bool preallocate = false;
   bool share = false;
+  bool size_given = false;  // else the memory objects say how much there is
   void describe(PropertyVisitor& p);
 };
 
@@ -122,6 +124,26 @@ struct NamedOptions {
   Value options = Value::object();  // without name and id
 };
 
+// -numa node: a part of the CPUs and of the RAM that are near to each other.
+struct NumaNode {
+  u32 id = 0;
+  std::vector<u32> cpus = {};  // by index
+  std::string memdev = {};     // a memory object; empty: no memory
+};
+
+// -numa dist
+struct NumaDistance {
+  u32 src = 0;
+  u32 dst = 0;
+  u8 value = 0;
+  void describe(PropertyVisitor& p);
+};
+
+struct NumaOptions {
+  std::vector<NumaNode> nodes;
+  std::vector<NumaDistance> distances;
+};
+
 struct FirmwareOptions {
   std::string bios;  // a file name, searched among the firmware folders, or a path
   std::string kernel;
@@ -141,9 +163,10 @@ struct MachineConfig {
   BootOptions boot;
   FirmwareOptions firmware;
   std::vector<DriveOptions> drives;
+  NumaOptions numa;
   std::vector<NamedOptions> chardevs;
   std::vector<NamedOptions> devices;
-  std::vector<NamedOptions> objects;
+  std::vector<NamedOptions> objects;  // -object; name: the type
   std::vector<std::string> serials;   // chardev ids, "" for none: the board's ports in order
   std::string debugcon;               // chardev id for port 402h
   std::vector<NamedOptions> globals;  // name: driver; options: defaults of its properties
@@ -152,6 +175,8 @@ struct MachineConfig {
   bool no_shutdown = false;
   bool no_defaults = false;
 
+  // Whether a memory object is to be a part of the RAM.
+  bool uses_memory(std::string_view id) const;
   // What a user gave a device of this kind, over what -global says for all of them.
   Value with_globals(std::string_view driver, Value given = Value::object()) const;
 };

@@ -63,12 +63,20 @@ Machine::~Machine() {
 Result<void> Machine::construct() {
   type_ = TRY(catalogue_.find_machine(config_.machine.type));
   topology_ = TRY(resolve_topology(config_.smp, type_->max_cpus));
+  numa_ = TRY(resolve_numa(config_.numa, topology_));
   loop_ = TRY(EventLoop::create(*tape_, lock_));
   workers_ = std::make_unique<WorkerPool>(*loop_, kWorkers);
   io_engine_ = TRY(IoEngine::create(*loop_, *workers_));
   const MachineLock::Guard guard(lock_);
   chardevs_ = std::make_unique<Chardevs>(*loop_, [this] { request_shutdown(Cause::HostQmpQuit); });
   for (const NamedOptions& chardev : config_.chardevs) TRY(chardevs_->create(chardev));
+  for (const NamedOptions& object : config_.objects)
+    if (MemoryBackends::is_kind(object.name)) TRY(memory_backends_.create(object));
+  // Without -m there is as much RAM as the machine's memory objects have.
+  u64 in_objects = 0;
+  for (const MemoryBackends::Backend& backend : memory_backends_.all())
+    if (config_.uses_memory(backend.id)) in_objects += backend.ram->size();
+  if (in_objects != 0 && !config_.memory.size_given) config_.memory.size = {in_objects};
   drives_ = std::make_unique<Drives>(*io_engine_);
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
   trace(kStartup, "accelerator");
@@ -84,8 +92,12 @@ Result<void> Machine::construct() {
 }
 
 Result<void> Machine::create_accelerator() {
-  accelerator_ = TRY(catalogue_.choose_accelerator(
-      *this, {.memory = memory_, .io = io_, .lock = lock_, .max_cpus = topology_.max_cpus}));
+  accelerator_ = TRY(catalogue_.choose_accelerator(*this, {.memory = memory_,
+                                                           .io = io_,
+                                                           .lock = lock_,
+                                                           .max_cpus = topology_.max_cpus,
+                                                           .smm = &smm_,
+                                                           .time = &loop_->virtual_time()}));
   return {};
 }
 

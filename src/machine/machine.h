@@ -23,6 +23,8 @@
 #include "machine/board.h"
 #include "machine/catalogue.h"
 #include "machine/config.h"
+#include "machine/memory_backends.h"
+#include "machine/numa.h"
 #include "memory/address_space.h"
 #include "state/value.h"
 
@@ -73,6 +75,9 @@ class Machine {
   WorkerPool& workers() { return *workers_; }
   IoEngine& io_engine() { return *io_engine_; }
   Region& memory_root() { return memory_root_; }
+  // What CPUs in system-management mode see; empty until a board with SMM fills it.
+  Region& smm_root() { return smm_root_; }
+  AddressSpace& smm() { return smm_; }
   Region& io_root() { return io_root_; }
   AddressSpace& memory() { return memory_; }
   AddressSpace& io() { return io_; }
@@ -83,6 +88,8 @@ class Machine {
   Board& board() { return *board_; }
   Chardevs& chardevs() { return *chardevs_; }
   Drives& drives() { return *drives_; }
+  MemoryBackends& memory_backends() { return memory_backends_; }
+  const NumaLayout& numa() const { return numa_; }
   std::span<const std::unique_ptr<VcpuThread>> cpus() const { return cpus_; }
 
   // Run state. cont() also ends a shutdown kept by -no-shutdown after a reset.
@@ -130,6 +137,7 @@ class Machine {
   const Catalogue catalogue_;
   const MachineType* type_ = nullptr;
   Topology topology_;
+  NumaLayout numa_;
 
   // Parts, in the order of their making (destroyed in reverse)
   std::unique_ptr<Tape> tape_;
@@ -139,9 +147,12 @@ class Machine {
   std::unique_ptr<IoEngine> io_engine_;
   Region memory_root_ = Region::container("system", Region::kWholeSpace);
   Region io_root_ = Region::container("io", 0x10000);
+  Region smm_root_ = Region::container("smm", Region::kWholeSpace);
   AddressSpace memory_{"memory", memory_root_};
   AddressSpace io_{"io", io_root_};
+  AddressSpace smm_{"smm", smm_root_};
   DeviceList devices_;
+  MemoryBackends memory_backends_;
   std::unique_ptr<Chardevs> chardevs_;
   std::unique_ptr<Drives> drives_;
   std::unique_ptr<Accelerator> accelerator_;

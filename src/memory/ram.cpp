@@ -11,7 +11,11 @@ namespace {
 
 u64 words_for(u64 pages) { return (pages + 63) / 64; }
 
+constexpr std::string_view kPolicies[] = {"default", "preferred", "bind", "interleave"};
+
 }  // namespace
+
+std::span<const std::string_view> enum_names(HostPolicy) { return kPolicies; }
 
 Result<std::shared_ptr<RamBlock>> RamBlock::create(const RamConfig& config) {
   RamMapping mapping = TRY(map_ram(config));

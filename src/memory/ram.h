@@ -9,7 +9,9 @@
 #include <atomic>
 #include <concepts>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -27,6 +29,10 @@ inline constexpr size_t kDirtyClients = 3;
 
 enum class HugePages : u8 { None, Transparent, Explicit };
 
+// Where the host takes a block's pages from, of the nodes named; mbind(2).
+enum class HostPolicy : u8 { Default, Preferred, Bind, Interleave };
+std::span<const std::string_view> enum_names(HostPolicy);
+
 struct RamConfig {
   std::string name = "ram";
   u64 size = 0;              // bytes; rounded up to the page size of the backing
@@ -35,7 +41,12 @@ struct RamConfig {
   bool preallocate = false;  // touch every page now; a host without the memory is an error now
   HugePages huge = HugePages::None;
   u64 huge_page_size = 0;  // 0: the host's default
-  int host_node = -1;      // bind to this NUMA node; -1: anywhere
+  std::vector<u32> host_nodes = {};
+  HostPolicy policy = HostPolicy::Default;  // the others need nodes, Preferred takes the first
+  unsigned preallocate_threads = 1;
+  bool merge = false;  // let the host share equal pages (KSM); of a private mapping only
+  bool dump = true;    // part of the host process's core dump
+  bool seal = false;   // of a memfd: its size is final
 };
 
 class RamBlock {

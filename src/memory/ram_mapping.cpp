@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <thread>
 
 #include "base/bits.h"
 #include "base/log.h"
@@ -63,7 +65,7 @@ Error no_huge_pages(int os_errno, const RamConfig& config, u64 page_size) {
 
 Result<Backing> open_anonymous(const RamConfig& config) {
   Backing backing;
-  unsigned flags = MFD_CLOEXEC;
+  unsigned flags = MFD_CLOEXEC | (config.seal ? MFD_ALLOW_SEALING : 0u);
   if (config.huge == HugePages::Explicit) {
     backing.page_size = config.huge_page_size ? config.huge_page_size : meminfo("Hugepagesize");
     if (!is_power_of_two(backing.page_size) || backing.page_size <= kPageSize)
@@ -151,19 +153,32 @@ Result<std::byte*> reserve(const RamConfig& config, u64 size, u64 alignment) {
   return begin + before;
 }
 
-// mbind(2) with MPOL_BIND, by its number: libnuma is not worth a dependency.
-Result<void> bind_to_node(const RamConfig& config, const RamMapping& mapping) {
-  constexpr int kBind = 2;
+// mbind(2) by its number: libnuma is not worth a dependency.
+Result<void> bind_to_nodes(const RamConfig& config, const RamMapping& mapping) {
   constexpr unsigned kMaxNodes = 1024;
-  if (config.host_node < 0) return {};
-  const unsigned node = static_cast<unsigned>(config.host_node);
+  const std::string_view policy = enum_names(config.policy)[static_cast<size_t>(config.policy)];
+  if (config.host_nodes.empty() && config.policy != HostPolicy::Default)
+    return fail(Errc::InvalidArgument, "RAM '{}': the policy '{}' needs host nodes", config.name,
+                policy);
+  if (!config.host_nodes.empty() && config.policy == HostPolicy::Default)
+    return fail(Errc::InvalidArgument,
+                "RAM '{}': the policy '{}' has no use for host nodes (preferred, bind and "
+                "interleave have)",
+                config.name, policy);
+  if (config.host_nodes.empty()) return {};
   std::array<u64, kMaxNodes / 64> nodes{};
-  if (node >= kMaxNodes)
-    return fail(Errc::OutOfRange, "Binding RAM '{}' to host node {}: nodes end at {}", config.name,
-                node, kMaxNodes - 1);
-  nodes[node / 64] = bit(node % 64);
-  if (::syscall(SYS_mbind, mapping.host, mapping.size, kBind, nodes.data(), kMaxNodes + 1, 0) < 0)
-    return fail_errno(errno, "Binding RAM '{}' to host node {}", config.name, node);
+  std::string list;
+  for (const u32 node : config.host_nodes) {
+    if (node >= kMaxNodes)
+      return fail(Errc::OutOfRange, "Binding RAM '{}' to host node {}: nodes end at {}",
+                  config.name, node, kMaxNodes - 1);
+    nodes[node / 64] |= bit(node % 64);
+    list += format("{}{}", list.empty() ? "" : ", ", node);
+  }
+  // MPOL_PREFERRED, MPOL_BIND and MPOL_INTERLEAVE are numbered as our policies are.
+  const int mode = static_cast<int>(config.policy);
+  if (::syscall(SYS_mbind, mapping.host, mapping.size, mode, nodes.data(), kMaxNodes + 1, 0) < 0)
+    return fail_errno(errno, "Binding RAM '{}' to host node {} ({})", config.name, list, policy);
   return {};
 }
 
@@ -187,21 +202,50 @@ Result<void> check_size(const RamConfig& config) {
   return {};
 }
 
+Result<void> advise(const RamConfig& config, const RamMapping& mapping) {
+  const bool shared = config.share || config.path.empty();
+  if (config.merge && shared)
+    return fail(Errc::Unsupported,
+                "RAM '{}': the host merges only pages of private mappings (a file with share=off)",
+                config.name);
+  if (config.merge && ::madvise(mapping.host, mapping.size, MADV_MERGEABLE) < 0)
+    return fail_errno(errno, "Letting the host merge equal pages of RAM '{}'", config.name);
+  if (!config.dump && ::madvise(mapping.host, mapping.size, MADV_DONTDUMP) < 0)
+    return fail_errno(errno, "Leaving RAM '{}' out of core dumps", config.name);
+  return {};
+}
+
 // Touches every page by MADV_POPULATE_WRITE, which reports a lack of memory where a plain write
-// would end in SIGBUS or wake the kernel's killer of processes.
+// would end in SIGBUS or wake the kernel's killer of processes. 0, or an errno.
+int populate(std::byte* at, u64 size) {
+  constexpr u64 kStep = GiB;
+  for (u64 done = 0; done < size;) {
+    const u64 length = std::min(kStep, size - done);
+    if (::madvise(at + done, length, MADV_POPULATE_WRITE) == 0)
+      done += length;
+    else if (errno != EINTR && errno != EAGAIN)
+      return errno;
+  }
+  return 0;
+}
+
+// Each thread has a run of whole huge pages.
 Result<void> preallocate(const RamConfig& config, const RamMapping& mapping) {
   if (!config.preallocate) return {};
-  constexpr u64 kStep = GiB;
-  for (u64 done = 0; done < mapping.size;) {
-    const u64 length = std::min(kStep, mapping.size - done);
-    if (::madvise(mapping.host + done, length, MADV_POPULATE_WRITE) == 0) {
-      done += length;
-    } else if (errno != EINTR && errno != EAGAIN) {
-      return fail_errno(errno, "Preallocating {} for {} (after {})", format_size(mapping.size),
-                        describe(config), format_size(done));
-    }
-  }
-  return {};
+  const u64 threads = std::max(1u, config.preallocate_threads);
+  const u64 share = align_up((mapping.size + threads - 1) / threads, kHugeAlignment);
+  std::atomic<int> failure{0};
+  std::vector<std::thread> helpers;
+  const auto work = [&](u64 first) {
+    const int os_errno = populate(mapping.host + first, std::min(share, mapping.size - first));
+    if (os_errno != 0) failure = os_errno;
+  };
+  for (u64 first = share; first < mapping.size; first += share) helpers.emplace_back(work, first);
+  work(0);
+  for (std::thread& helper : helpers) helper.join();
+  if (failure == 0) return {};
+  return fail_errno(failure, "Preallocating {} for {}", format_size(mapping.size),
+                    describe(config));
 }
 
 }  // namespace
@@ -211,6 +255,9 @@ Result<RamMapping> map_ram(const RamConfig& config) {
   Backing backing = TRY(open_backing(config));
   RamMapping mapping{.size = align_up(config.size, backing.page_size)};
   TRY(fit_file(config, backing.fd.get(), mapping.size));
+  if (config.seal && config.path.empty() &&
+      ::fcntl(backing.fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+    return fail_errno(errno, "Sealing the size of RAM '{}'", config.name);
   mapping.host = TRY(reserve(config, mapping.size, std::max(kHugeAlignment, backing.page_size)));
   const int sharing = config.share || config.path.empty() ? MAP_SHARED : MAP_PRIVATE;
   const void* at = ::mmap(mapping.host, mapping.size, PROT_READ | PROT_WRITE, sharing | MAP_FIXED,
@@ -221,8 +268,9 @@ Result<RamMapping> map_ram(const RamConfig& config) {
     ready = backing.page_size > kPageSize ? no_huge_pages(map_errno, config, backing.page_size)
                                           : fail_errno(map_errno, "Mapping {} for {}",
                                                        format_size(mapping.size), describe(config));
-  if (ready) ready = bind_to_node(config, mapping);
+  if (ready) ready = bind_to_nodes(config, mapping);
   if (ready) advise_transparent(config, mapping);
+  if (ready) ready = advise(config, mapping);
   if (ready) ready = preallocate(config, mapping);
   if (!ready) {
     ::munmap(mapping.host, mapping.size + kPageSize);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <random>
 #include <set>
@@ -165,13 +166,53 @@ TEST(Ram, TransparentHugePagesAreAdvice) {
 }
 
 TEST(Ram, HostNodes) {
-  EXPECT_THAT(error_of({.name = "n", .size = MiB, .host_node = 5000}),
-              HasSubstr("Binding RAM 'n' to host node 5000"));
-  EXPECT_THAT(error_of({.name = "n", .size = MiB, .host_node = 1000}),
-              HasSubstr("Binding RAM 'n' to host node 1000: "));
-  Result<std::shared_ptr<RamBlock>> ram = RamBlock::create({.size = MiB, .host_node = 0});
-  if (!ram) GTEST_SKIP() << "the host has no NUMA: " << ram.error().text;
-  (*ram)->store<u8>(0, 1);
+  using enum HostPolicy;
+  const auto with = [](std::vector<u32> nodes, HostPolicy policy) {
+    return RamConfig{.name = "n", .size = MiB, .host_nodes = std::move(nodes), .policy = policy};
+  };
+  EXPECT_THAT(error_of(with({5000}, Bind)), HasSubstr("Binding RAM 'n' to host node 5000"));
+  EXPECT_THAT(error_of(with({1000}, Bind)),
+              HasSubstr("Binding RAM 'n' to host node 1000 (bind): "));
+  EXPECT_THAT(error_of(with({}, Interleave)),
+              HasSubstr("the policy 'interleave' needs host nodes"));
+  EXPECT_THAT(error_of(with({0}, Default)), HasSubstr("has no use for host nodes"));
+  // The kernel's own account of what it was asked for, numa_maps(5).
+  for (const HostPolicy policy : {Preferred, Bind, Interleave}) {
+    Result<std::shared_ptr<RamBlock>> ram = RamBlock::create(with({0}, policy));
+    if (!ram) GTEST_SKIP() << "SKIPPED: the host has no NUMA: " << ram.error().text;
+    (*ram)->store<u8>(0, 1);
+    std::ifstream maps("/proc/self/numa_maps");
+    if (!maps) continue;
+    const std::string address = format("{:x}", reinterpret_cast<u64>((*ram)->host()));
+    std::string line, found;
+    while (std::getline(maps, line))
+      if (line.find(address) != std::string::npos) found = line;
+    const std::string_view name = enum_names(policy)[static_cast<size_t>(policy)];
+    EXPECT_THAT(found, HasSubstr(policy == Preferred ? "prefer" : std::string(name)));
+  }
+}
+
+TEST(Ram, PreallocationByThreadsTouchesEveryPage) {
+  auto ram =
+      RamBlock::create({.size = 9 * MiB, .preallocate = true, .preallocate_threads = 3}).value();
+  std::vector<unsigned char> present(ram->size() / kPageSize);
+  ASSERT_EQ(::mincore(ram->host(), ram->size(), present.data()), 0);
+  EXPECT_TRUE(std::ranges::all_of(present, [](unsigned char p) { return p & 1; }));
+}
+
+TEST(Ram, MergingSealingAndDumping) {
+  EXPECT_THAT(error_of({.name = "m", .size = MiB, .merge = true}), HasSubstr("private mappings"));
+  auto ram = RamBlock::create({.size = MiB, .dump = false, .seal = true}).value();
+  EXPECT_LT(::ftruncate(ram->fd(), 2 * MiB), 0) << "its size is sealed";
+  std::ifstream maps("/proc/self/smaps");
+  const std::string address = format("{:x}-", reinterpret_cast<u64>(ram->host()));
+  std::string line;
+  bool here = false, undumped = false;
+  while (std::getline(maps, line)) {
+    if (line.find('-') < 17 && line.find(' ') > 16) here = line.starts_with(address);
+    if (here && line.starts_with("VmFlags:")) undumped = line.find(" dd") != std::string::npos;
+  }
+  EXPECT_TRUE(undumped);
 }
 
 TEST(Ram, DirtyPagesAgainstASet) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "base/fd.h"
 #include "base/units.h"
@@ -39,8 +40,10 @@ NamedOptions file_chardev(std::string id, const std::string& path) {
   return options;
 }
 
-// Runs until the guest powers off, or for at most the seconds given (status -2).
-Outcome run(MachineConfig config, const Folder& folder, i64 seconds) {
+// Runs until the guest powers off, or for at most the seconds given (status -2); `look` sees what
+// it left behind.
+Outcome run(MachineConfig config, const Folder& folder, i64 seconds,
+            const std::function<void(Machine&)>& look = {}) {
   config.chardevs.push_back(file_chardev("serial", folder / "serial"));
   config.chardevs.push_back(file_chardev("log", folder / "log"));
   config.serials = {"serial"};
@@ -62,6 +65,7 @@ Outcome run(MachineConfig config, const Folder& folder, i64 seconds) {
     outcome.status = machine.loop().run();
     const MachineLock::Guard guard(machine.lock());
     limit.cancel();
+    if (look) look(machine);
   }
   outcome.serial = read_file(folder / "serial", 1 << 20).value();
   outcome.firmware_log = read_file(folder / "log", 1 << 20).value();
@@ -131,6 +135,39 @@ TEST_P(BootTest, SeaBiosBootsACd) {
   c.drives.push_back({.file = folder / "cd.iso", .media = DriveOptions::Media::Cdrom});
   c.boot.order = "d";
   expect_proof(run(std::move(c), folder, kSeconds), false);
+}
+
+u32 pci_config(Machine& m, u32 devfn, u32 offset) {
+  m.io().store({0xcf8}, 4, 0x8000'0000 | devfn << 8 | (offset & ~3u));
+  return static_cast<u32>(m.io().load({0xcfc + (offset & 3)}, 1));
+}
+
+// SeaBIOS moves SMBASE into SMRAM by an SMI, and closes SMRAM behind itself.
+TEST_P(BootTest, SeaBiosSetsUpSystemManagementModeWhereThereIsOne) {
+  for (const OnOffAuto wanted : {OnOffAuto::Auto, OnOffAuto::Off}) {
+    const std::string image = folder / "disk.img";
+    std::filesystem::copy_file(MENURA_BOOT_FOLDER "/hello.bin", image,
+                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::resize_file(image, 1 << 20);
+    MachineConfig c = config();
+    c.machine.smm = wanted;
+    c.drives.push_back({.file = image});
+    const auto look = [&](Machine& m) {
+      const bool smm = wanted == OnOffAuto::Auto && m.accelerator().has_smm();
+      EXPECT_EQ(pci_config(m, 0x00, 0x72), smm ? 0x0au : 0x02u) << "SMRAM: enabled, closed";
+      EXPECT_EQ(pci_config(m, 0x0b, 0x5b) & 2, 2u) << "APMC_EN";
+      pause_all(m.cpus());
+      x86::State state;
+      m.cpus()[0]->vcpu().get(state);
+      EXPECT_EQ(state.smbase, smm ? 0xa'0000u : 0x3'0000u);
+      EXPECT_FALSE(state.in_smm);
+      EXPECT_EQ(m.memory().load({0xa'8000}, 4), 0xffff'ffffu) << "nobody sees SMRAM from outside";
+      if (!smm) return;
+      const u64 handler = m.smm().load({0xa'8000}, 4);
+      EXPECT_TRUE(handler != 0 && handler != 0xffff'ffff) << handler;
+    };
+    expect_proof(run(std::move(c), folder, kSeconds, look), true);
+  }
 }
 
 // The boot protocols' promises, checked by kernels of our own: the 64-bit entry of a bzImage, with

@@ -48,7 +48,7 @@ def main():
     except (subprocess.CalledProcessError, OSError) as error:
         skip(f"no guest: {error}")
     with Guest(["-m", "512", "-kernel", str(kernel), "-initrd", str(initrd), "-append",
-                        "console=ttyS0 no_timer_check panic=1"], 250) as system:
+                        "console=ttyS0 panic=1"], 250) as system:
         await_shell(system)
         for action in actions:
             if perform(system, action):

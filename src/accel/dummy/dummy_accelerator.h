@@ -40,6 +40,7 @@ class DummyAccelerator final : public Accelerator {
     return std::unique_ptr<Vcpu>(std::make_unique<DummyVcpu>());
   }
   bool executes() const override { return false; }
+  bool has_smm() const override { return true; }  // SMIs go nowhere, SMRAM is there
 };
 
 }  // namespace menura

@@ -126,9 +126,13 @@ JitAccelerator::JitAccelerator(const AcceleratorContext& context, const engine::
       context_(context),
       shared_{std::move(code), engine::GuestTsc(__rdtsc(), tsc_khz)} {
   context_.memory.add_listener(*this);
+  if (context_.smm) context_.smm->add_listener(*this);
 }
 
-JitAccelerator::~JitAccelerator() { context_.memory.remove_listener(*this); }
+JitAccelerator::~JitAccelerator() {
+  if (context_.smm) context_.smm->remove_listener(*this);
+  context_.memory.remove_listener(*this);
+}
 
 Result<std::unique_ptr<Vcpu>> JitAccelerator::create_vcpu(const VcpuConfig& config) {
   VcpuConfig filled = config;

@@ -22,6 +22,7 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
   IrqchipMode irqchip_mode() const override { return IrqchipMode::User; }
   std::vector<CpuidEntry> supported_cpuid() const override { return offer_; }
   u64 tsc_khz() const override { return tsc_khz_; }
+  bool has_smm() const override { return true; }
   // While the vCPUs rest.
   engine::JitReport report() const;
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) override;

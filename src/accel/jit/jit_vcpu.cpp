@@ -170,10 +170,8 @@ std::optional<Exit> JitVcpu::interrupts() {
     return Exit::Halted;
   if (s_.interrupt_shadow) return std::nullopt;
   if (s_.smi_pending && !s_.in_smm) {
-    s_.smi_pending = false;
-    s_.activity = x86::Activity::Running;
     log_interrupt(s_, "SMI", 0);
-    x86::enter_smm(s_, mmu_);
+    x86::enter_smm(s_, mmu_);  // saves whether the CPU was halted
     mode_changed();
   } else if (s_.nmi_pending && !s_.nmi_blocked) {
     s_.nmi_pending = false;

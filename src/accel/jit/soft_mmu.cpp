@@ -41,28 +41,33 @@ void copy_single(void* to, const void* from, size_t size) {
 SoftMmu::SoftMmu(x86::State& state, const AcceleratorContext& machine, const VcpuConfig& config,
                  Translations& code, CpuSide& cpu)
     : s_(state),
-      memory_(machine.memory),
       io_(machine.io),
       lock_(machine.lock),
+      time_(machine.time),
       cpuid_(config.cpuid),
       lapic_(config.lapic),
       code_(code),
       cpu_(cpu),
       physical_bits_(physical_bits_of(config.cpuid)),
-      view_(machine.memory.view()),
       pool_(code.cache().executable(code.routines().miss)) {
+  plain_.memory = &machine.memory;
+  smm_.memory = machine.smm;
   refresh(0);
-  track_writes();
+  refresh_space(plain_);
+  refresh_space(smm_);
 }
 
-void SoftMmu::track_writes() {
-  for (const FlatRange& range : view_->ranges())
+void SoftMmu::refresh_space(Space& space) {
+  if (!space.memory) return;
+  space.view = space.memory->view();
+  space.last_range = nullptr;
+  for (const FlatRange& range : space.view->ranges())
     if (range.ram && !range.ram->tracks_dirty(DirtyClient::Code))
       range.ram->track_dirty(DirtyClient::Code, true);
 }
 
 void SoftMmu::each_written_page(const std::function<void(const std::byte*)>& visit) {
-  for (const FlatRange& range : view_->ranges()) {
+  for (const FlatRange& range : plain_.view->ranges()) {
     if (!range.ram || !range.ram->take_any_dirty(DirtyClient::Code)) continue;
     const std::vector<u64> words = range.ram->take_dirty(DirtyClient::Code, 0, range.ram->size());
     for (size_t w = 0; w < words.size(); w++)
@@ -89,17 +94,17 @@ void SoftMmu::activate() {
 }
 
 void SoftMmu::refresh_view() {
-  view_ = memory_.view();
-  track_writes();
-  last_range_ = nullptr;
+  refresh_space(plain_);
+  refresh_space(smm_);
   pool_.clear_all();
 }
 
 const FlatRange* SoftMmu::range_at(u64 physical) {
   const GuestAddr addr{physical};
-  if (last_range_ && last_range_->contains(addr)) return last_range_;
-  const FlatRange* range = view_->find(addr);
-  if (range) last_range_ = range;
+  Space& now = space();
+  if (now.last_range && now.last_range->contains(addr)) return now.last_range;
+  const FlatRange* range = now.view->find(addr);
+  if (range) now.last_range = range;
   return range;
 }
 
@@ -197,7 +202,7 @@ void SoftMmu::device_read(u64 physical, Bytes to) {
     std::memcpy(to.data(), &value, std::min<size_t>(to.size(), 8));
     return;
   }
-  (void)memory_.read(GuestAddr{physical}, to);  // unmapped reads all ones
+  (void)space().memory->read(GuestAddr{physical}, to);  // unmapped reads all ones
 }
 
 void SoftMmu::device_write(u64 physical, ConstBytes from) {
@@ -209,7 +214,7 @@ void SoftMmu::device_write(u64 physical, ConstBytes from) {
     lapic_->write({physical & kOffset, static_cast<unsigned>(size)}, value);
     return;
   }
-  (void)memory_.write(GuestAddr{physical}, from);
+  (void)space().memory->write(GuestAddr{physical}, from);
 }
 
 void SoftMmu::ram_write(const Part& part, ConstBytes from) {
@@ -341,6 +346,15 @@ void SoftMmu::flush_page(u64 linear, u16 pcid, bool globals_too) {
   (void)pcid;  // large pages and globals: every context forgets it
   (void)globals_too;
   pool_.clear_page(linear);
+}
+
+// A guest that measures by the TSC how long a timer takes must not find it late because the host is.
+u64 SoftMmu::tsc() {
+  if (time_ && time_->overdue()) {
+    MachineLock::Guard guard(lock_);
+    time_->run_overdue();
+  }
+  return cpu_.guest_tsc();
 }
 
 x86::CpuidLeaf SoftMmu::cpuid(u32 leaf, u32 subleaf) {

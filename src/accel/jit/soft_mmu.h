@@ -79,7 +79,7 @@ class SoftMmu final : public x86::CpuBus {
   void flush_tlb(x86::TlbScope scope, u16 pcid) override;
   void flush_page(u64 linear, u16 pcid, bool globals_too) override;
   bool a20() const override { return true; }
-  u64 tsc() override { return cpu_.guest_tsc(); }
+  u64 tsc() override;
   void set_tsc(u64 value) override { cpu_.set_guest_tsc(value); }
   x86::CpuidLeaf cpuid(u32 leaf, u32 subleaf) override;
   unsigned physical_bits() const override { return physical_bits_; }
@@ -103,15 +103,23 @@ class SoftMmu final : public x86::CpuBus {
   bool lapic_claims(u64 physical) const;
   void device_read(u64 physical, Bytes to);
   void device_write(u64 physical, ConstBytes from);
-  void track_writes();
   void ram_write(const Part& part, ConstBytes from);
   void insert(u64 linear, const x86::Translation& translation, const Part& part);
 
+  // Memory as this CPU sees it now: SMRAM shows in system-management mode only.
+  struct Space {
+    AddressSpace* memory = nullptr;
+    View view = {};
+    const FlatRange* last_range = nullptr;
+  };
+  Space& space() { return s_.in_smm && smm_.memory ? smm_ : plain_; }
+  void refresh_space(Space& space);
+
   // Wiring
   x86::State& s_;
-  AddressSpace& memory_;
   AddressSpace& io_;
   MachineLock& lock_;
+  TimerQueue* time_;
   const std::vector<CpuidEntry> cpuid_;
   LocalApic* lapic_;
   Translations& code_;
@@ -119,8 +127,7 @@ class SoftMmu final : public x86::CpuBus {
 
   // State
   u8 physical_bits_ = 40;
-  View view_;
-  const FlatRange* last_range_ = nullptr;
+  Space plain_, smm_;
   ContextPool pool_;
   ir::Context* context_ = nullptr;
   ir::Context* active_ = nullptr;  // in the GS base

@@ -31,11 +31,17 @@ Result<void> KvmAccelerator::start(const KvmOptions& options) {
   vm_ = TRY(KvmVm::create(system_, options));
   coalesced_ = std::make_unique<KvmCoalesced>(*vm_, context_.memory, context_.io);
   slots_ = std::make_unique<KvmSlots>(*vm_);
+  if (has_smm()) {
+    smm_slots_ = std::make_unique<KvmSlots>(*vm_, KvmSlots::Space::Smm);
+    slots_->set_other(smm_slots_.get());
+    smm_slots_->set_other(slots_.get());
+  }
   memory_events_ = std::make_unique<KvmIoEvents>(*vm_, KvmIoEvents::Space::Memory);
   port_events_ = std::make_unique<KvmIoEvents>(*vm_, KvmIoEvents::Space::Ports);
   if (options.irqchip != IrqchipMode::User) irqchip_ = std::make_unique<KvmIrqchip>(*vm_);
   make_devices();
   context_.memory.add_listener(*slots_);
+  if (smm_slots_) context_.smm->add_listener(*smm_slots_);
   context_.memory.add_listener(*memory_events_);
   context_.io.add_listener(*port_events_);
   context_.memory.before_register_access([this] { coalesced_->drain(); });
@@ -50,7 +56,19 @@ KvmAccelerator::~KvmAccelerator() {
   context_.io.before_register_access({});
   context_.io.remove_listener(*port_events_);
   context_.memory.remove_listener(*memory_events_);
+  if (smm_slots_) context_.smm->remove_listener(*smm_slots_);
   context_.memory.remove_listener(*slots_);
+}
+
+// KVM shows SMRAM through a second address space.
+bool KvmAccelerator::has_smm() const {
+  return context_.smm && system_.has(KVM_CAP_X86_SMM) &&
+         system_.capability(KVM_CAP_MULTI_ADDRESS_SPACE) >= 2;
+}
+
+void KvmAccelerator::sync_dirty() {
+  slots_->collect_dirty();
+  if (smm_slots_) smm_slots_->collect_dirty();
 }
 
 void KvmAccelerator::make_devices() {
@@ -59,11 +77,16 @@ void KvmAccelerator::make_devices() {
     devices_.push_back(std::make_unique<KvmPic>("pic", *vm_));
     devices_.push_back(std::make_unique<KvmIoapic>("ioapic", *vm_));
   }
-  if (options.pit)
-    devices_.push_back(std::make_unique<KvmPit>("pit", *vm_, clocks_.tape, clocks_.time));
+  if (options.pit) {
+    auto pit = std::make_unique<KvmPit>("pit", *vm_, clocks_.tape, clocks_.time);
+    pit_ = pit.get();
+    devices_.push_back(std::move(pit));
+  }
   if (system_.has(KVM_CAP_ADJUST_CLOCK))
     devices_.push_back(std::make_unique<KvmClock>("kvmclock", *vm_));
 }
+
+IrqSink* KvmAccelerator::kernel_pit() { return pit_; }
 
 u64 KvmAccelerator::tsc_khz() const {
   if (tsc_khz_ != 0 || !system_.has(KVM_CAP_GET_TSC_KHZ)) return tsc_khz_;
@@ -76,8 +99,15 @@ u64 KvmAccelerator::tsc_khz() const {
 }
 
 Result<std::unique_ptr<Vcpu>> KvmAccelerator::create_vcpu(const VcpuConfig& config) {
-  const KvmEnvironment environment{*vm_,        context_.memory, context_.io,    context_.lock,
-                                   *coalesced_, *slots_,         irqchip_.get(), clocks_.time};
+  const KvmEnvironment environment{.vm = *vm_,
+                                   .memory = context_.memory,
+                                   .smm = smm_slots_ ? context_.smm : nullptr,
+                                   .io = context_.io,
+                                   .lock = context_.lock,
+                                   .coalesced = *coalesced_,
+                                   .slots = *slots_,
+                                   .irqchip = irqchip_.get(),
+                                   .time = clocks_.time};
   std::unique_ptr<KvmVcpu> vcpu =
       TRY(KvmVcpu::create(environment, config, vcpu_cpuid(config, offer_, paravirt_)));
   return std::unique_ptr<Vcpu>(std::move(vcpu));
@@ -97,6 +127,7 @@ KvmInfo KvmAccelerator::info() const {
   info.capabilities = system_.capabilities();
   info.feature_msrs = system_.feature_msrs();
   info.slots = slots_->slots();
+  if (smm_slots_) info.smm_slots = smm_slots_->slots();
   info.ioctls = system_.fd().ioctls().counts();
   info.parked_vcpus = vm_->parked_vcpus();
   info.routes = irqchip_ ? irqchip_->routes() : 0;
@@ -122,11 +153,15 @@ std::string print_kvm_info(const KvmInfo& info) {
   text += "feature MSRs:\n";
   for (const auto& [index, value] : info.feature_msrs)
     text += format("  {:#010x} {:#018x}\n", index, value);
-  text += "memory slots:\n";
-  for (const KvmSlot& slot : info.slots)
+  const auto add_slot = [&](const KvmSlot& slot) {
     text += format("  {:>3}: {:016x}-{:016x} -> {:#x} {}+{:#x}{}{}\n", slot.id, slot.guest,
                    slot.guest + slot.size - 1, reinterpret_cast<u64>(slot.host()), slot.ram->name(),
                    slot.offset, slot.readonly ? " readonly" : "", slot.dirty_log ? " logged" : "");
+  };
+  text += "memory slots:\n";
+  std::ranges::for_each(info.slots, add_slot);
+  if (!info.smm_slots.empty()) text += "memory slots in system-management mode:\n";
+  std::ranges::for_each(info.smm_slots, add_slot);
   text += "exits:\n";
   for (const KvmCount& c : info.exits) text += format("  {:<24}{:>12}\n", c.name, c.count);
   text += "ioctls:\n";

@@ -29,6 +29,7 @@ struct KvmInfo {
   std::vector<Capability> capabilities;
   std::vector<std::pair<u32, u64>> feature_msrs;
   std::vector<KvmSlot> slots;
+  std::vector<KvmSlot> smm_slots;
   std::vector<KvmCount> exits;   // of all live vCPUs, by reason
   std::vector<KvmCount> ioctls;  // since the start
   size_t parked_vcpus = 0;
@@ -37,6 +38,8 @@ struct KvmInfo {
   u64 coalesced_writes = 0;
 };
 std::string print_kvm_info(const KvmInfo& info);
+
+class KvmPit;
 
 class KvmAccelerator final : public Accelerator {
  public:
@@ -53,12 +56,14 @@ class KvmAccelerator final : public Accelerator {
   std::string_view name() const override { return "kvm"; }
   IrqchipMode irqchip_mode() const override { return vm_->options().irqchip; }
   KernelIrqchip* kernel_irqchip() override { return irqchip_.get(); }
+  IrqSink* kernel_pit() override;
   std::vector<Capability> capabilities() const override { return system_.capabilities(); }
   std::vector<CpuidEntry> supported_cpuid() const override { return offer_; }
   u64 tsc_khz() const override;
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuConfig& config) override;
   std::vector<Device*> devices() override;
-  void sync_dirty() override { slots_->collect_dirty(); }
+  bool has_smm() const override;
+  void sync_dirty() override;
 
   KvmInfo info() const;
   const KvmSystem& system() const { return system_; }
@@ -82,10 +87,12 @@ class KvmAccelerator final : public Accelerator {
   std::unique_ptr<KvmVm> vm_;
   std::unique_ptr<KvmCoalesced> coalesced_;
   std::unique_ptr<KvmSlots> slots_;
+  std::unique_ptr<KvmSlots> smm_slots_;  // with SMM
   std::unique_ptr<KvmIoEvents> memory_events_;
   std::unique_ptr<KvmIoEvents> port_events_;
   std::unique_ptr<KvmIrqchip> irqchip_;
   std::vector<std::unique_ptr<Device>> devices_;
+  KvmPit* pit_ = nullptr;  // one of them, if asked for
   mutable u64 tsc_khz_ = 0;
 };
 

@@ -70,7 +70,7 @@ class KvmIoapic final : public Device {
   IoapicState state_;
 };
 
-class KvmPit final : public Device {
+class KvmPit final : public Device, public IrqSink {
  public:
   KvmPit(std::string id, KvmVm& vm, Tape& tape, TimerQueue& time)
       : Device(std::move(id)), vm_(vm), tape_(tape), time_(time) {}
@@ -78,9 +78,12 @@ class KvmPit final : public Device {
   void reset(ResetKind kind) override;
   void describe(StateVisitor& v) override;
   Result<void> restored() override;
+  // Pin 0: an HPET drives GSI 0 in its place.
+  IrqStatus set_irq(unsigned pin, bool level) override;
 
  private:
   KvmVm& vm_;
+  bool replaced_ = false;  // the HPET's to describe
   Tape& tape_;
   TimerQueue& time_;
   PitState state_;

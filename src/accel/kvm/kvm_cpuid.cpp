@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "accel/kvm/kvm_hyperv.h"
 #include "base/bits.h"
+#include "base/text.h"
 
 namespace menura {
 
@@ -81,80 +83,40 @@ kvm_cpuid_entry2 to_kernel(const CpuidEntry& entry) {
   return k;
 }
 
-// "KVMKVMKVM\0\0\0" and its like, as EBX, ECX, EDX.
-CpuidEntry signature_leaf(u32 leaf, u32 highest, std::string_view text) {
-  u32 words[3] = {};
-  for (size_t i = 0; i < std::min<size_t>(text.size(), 12); i++)
-    words[i / 4] |= static_cast<u32>(static_cast<u8>(text[i])) << (8 * (i % 4));
-  return {.leaf = leaf, .eax = highest, .ebx = words[0], .ecx = words[1], .edx = words[2]};
-}
-
-struct HypervBit {
-  u32 leaf;
-  Register reg;
-  u32 mask;
-};
-struct HypervFeature {
+struct KvmFeature {
   std::string_view name;
-  std::array<HypervBit, 2> bits;
+  u32 bits;  // of 4000_0001h's EAX
 };
+constexpr KvmFeature kKvmFeatures[] = {{"kvmclock", 1u << 0 | 1u << 3},
+                                       {"kvm-nopiodelay", 1u << 1},
+                                       {"kvm-mmu", 1u << 2},
+                                       {"kvm-asyncpf", 1u << 4},
+                                       {"kvm-steal-time", 1u << 5},
+                                       {"kvm-pv-eoi", 1u << 6},
+                                       {"kvm-pv-unhalt", 1u << 7},
+                                       {"kvm-pv-tlb-flush", 1u << 9},
+                                       {"kvm-asyncpf-vmexit", 1u << 10},
+                                       {"kvm-pv-ipi", 1u << 11},
+                                       {"kvm-poll-control", 1u << 12},
+                                       {"kvm-pv-sched-yield", 1u << 13},
+                                       {"kvm-asyncpf-int", 1u << 14},
+                                       {"kvm-msi-ext-dest-id", 1u << 15},
+                                       {"kvmclock-stable-bit", 1u << 24}};
 
-constexpr u32 kHvFeatures = 0x4000'0003;
-constexpr u32 kHvAdvice = 0x4000'0004;
-constexpr HypervBit kNoBit{0, Eax, 0};
-
-// TLFS §2.4.4 (privileges and features) and §2.4.5 (recommendations).
-constexpr HypervFeature kHypervFeatures[] = {
-    {"hv-relaxed", {{{kHvAdvice, Eax, 1u << 5}, kNoBit}}},
-    {"hv-vapic", {{{kHvFeatures, Eax, 1u << 4}, {kHvAdvice, Eax, 1u << 3}}}},
-    {"hv-time", {{{kHvFeatures, Eax, 1u << 1 | 1u << 9}, kNoBit}}},
-    {"hv-vpindex", {{{kHvFeatures, Eax, 1u << 6}, kNoBit}}},
-    {"hv-runtime", {{{kHvFeatures, Eax, 1u << 0}, kNoBit}}},
-    {"hv-crash", {{{kHvFeatures, Edx, 1u << 10}, kNoBit}}},
-    {"hv-reset", {{{kHvFeatures, Eax, 1u << 7}, kNoBit}}},
-    {"hv-synic", {{{kHvFeatures, Eax, 1u << 2}, kNoBit}}},
-    {"hv-stimer", {{{kHvFeatures, Eax, 1u << 3}, kNoBit}}},
-    {"hv-frequencies", {{{kHvFeatures, Eax, 1u << 11}, {kHvFeatures, Edx, 1u << 8}}}},
-    {"hv-reenlightenment", {{{kHvFeatures, Eax, 1u << 13}, kNoBit}}},
-    {"hv-tlbflush", {{{kHvAdvice, Eax, 1u << 2 | 1u << 11}, kNoBit}}},
-    {"hv-ipi", {{{kHvAdvice, Eax, 1u << 10 | 1u << 11}, kNoBit}}},
-};
-constexpr u32 kHvHypercallMsrs = 1u << 5;
-constexpr u32 kHvSpinlocksNever = 0xffff'ffff;
-
-Result<void> add_hyperv_feature(const KvmSystem& system, std::string_view name,
-                                std::vector<CpuidEntry>& leaves) {
-  const auto feature =
-      std::ranges::find_if(kHypervFeatures, [&](const HypervFeature& f) { return f.name == name; });
-  if (feature == std::end(kHypervFeatures))
-    return fail(Errc::InvalidArgument, "There is no Hyper-V enlightenment '{}'", name);
-  for (const HypervBit& wanted : feature->bits) {
-    if (wanted.mask == 0) continue;
-    u32 offered = 0;
-    for (const kvm_cpuid_entry2& k : system.hyperv_cpuid()) {
-      CpuidEntry entry = from_kernel(k);
-      // A recommendation needs no support of its own but for those that name hypercalls.
-      if (entry.leaf == wanted.leaf) offered |= reg(entry, wanted.reg);
-    }
-    if ((offered & wanted.mask) != wanted.mask)
-      return fail(Errc::Unsupported, "This host's KVM does not offer the enlightenment '{}'", name);
-    for (CpuidEntry& leaf : leaves)
-      if (leaf.leaf == wanted.leaf) reg(leaf, wanted.reg) |= wanted.mask;
+// What the user wants of KVM's features, over what it offers.
+Result<u32> chosen_features(u32 offered, const KvmOptions& options) {
+  u32 chosen = offered;
+  for (const auto& [name, on] : options.features) {
+    const auto feature =
+        std::ranges::find_if(kKvmFeatures, [&](const KvmFeature& f) { return f.name == name; });
+    if (feature == std::end(kKvmFeatures))
+      return fail(Errc::InvalidArgument, "There is no feature '{}' of KVM{}", name,
+                  suggestion(name, kvm_feature_names()));
+    if (on && (offered & feature->bits) == 0)
+      return fail(Errc::Unsupported, "This host's KVM does not offer the feature '{}'", name);
+    chosen = on ? chosen | (offered & feature->bits) : chosen & ~feature->bits;
   }
-  return {};
-}
-
-Result<std::vector<CpuidEntry>> hyperv_leaves(const KvmSystem& system, const KvmOptions& options) {
-  std::vector<CpuidEntry> leaves{
-      signature_leaf(0x4000'0000, 0x4000'0005, "Microsoft Hv"),
-      signature_leaf(0x4000'0001, 0, ""),
-      {.leaf = 0x4000'0002, .eax = 0x3839, .ebx = 0x000a'0000},  // a build of Windows 10's Hyper-V
-      {.leaf = kHvFeatures, .eax = kHvHypercallMsrs},
-      {.leaf = kHvAdvice, .ebx = kHvSpinlocksNever},
-      {.leaf = 0x4000'0005, .eax = 0xffff'ffff, .ebx = 64}};  // no limit of CPUs; 64 logical ones
-  leaves[1].eax = 0x3123'7648;                                // "Hv#1"
-  for (const std::string& name : options.hyperv) TRY(add_hyperv_feature(system, name, leaves));
-  return leaves;
+  return chosen;
 }
 
 // KVM features that rest on a LAPIC in the kernel.
@@ -202,15 +164,22 @@ std::vector<CpuidEntry> offered_cpuid(const KvmSystem& system, const KvmOptions&
   return offer;
 }
 
-std::vector<std::string_view> list_hyperv_features() {
+CpuidEntry signature_leaf(u32 leaf, u32 highest, std::string_view text) {
+  u32 words[3] = {};
+  for (size_t i = 0; i < std::min<size_t>(text.size(), 12); i++)
+    words[i / 4] |= static_cast<u32>(static_cast<u8>(text[i])) << (8 * (i % 4));
+  return {.leaf = leaf, .eax = highest, .ebx = words[0], .ecx = words[1], .edx = words[2]};
+}
+
+std::vector<std::string_view> kvm_feature_names() {
   std::vector<std::string_view> names;
-  for (const HypervFeature& feature : kHypervFeatures) names.push_back(feature.name);
+  for (const KvmFeature& feature : kKvmFeatures) names.push_back(feature.name);
   return names;
 }
 
 Result<std::vector<CpuidEntry>> paravirt_cpuid(const KvmSystem& system, const KvmOptions& options) {
   std::vector<CpuidEntry> leaves;
-  if (!options.hyperv.empty()) leaves = TRY(hyperv_leaves(system, options));
+  if (wants_hyperv(options)) leaves = TRY(hyperv_cpuid(system, options));
   if (!options.expose) return leaves;
   const u32 base = leaves.empty() ? kHypervisorLeaves : kHypervisorLeaves + 0x100;
   CpuidEntry features{.leaf = base + 1};
@@ -219,6 +188,7 @@ Result<std::vector<CpuidEntry>> paravirt_cpuid(const KvmSystem& system, const Kv
     features.eax = options.irqchip == IrqchipMode::User ? k.eax & ~kLapicFeatures : k.eax;
     features.edx = k.edx;
   }
+  features.eax = TRY(chosen_features(features.eax, options));
   leaves.push_back(signature_leaf(base, base + 1, "KVMKVMKVM"));
   leaves.push_back(features);
   return leaves;

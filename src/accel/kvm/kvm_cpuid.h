@@ -21,11 +21,14 @@ std::vector<CpuidEntry> offered_cpuid(const KvmSystem& system, const KvmOptions&
 
 // The hypervisor leaves 4000_0000h and up: Hyper-V's if any enlightenment is asked for, then KVM's
 // (at 4000_0100h after Hyper-V's) unless hidden. Error: an enlightenment that does not exist or that
-// this KVM lacks, by name.
+// this KVM lacks, by name; the same of KVM's own features.
 Result<std::vector<CpuidEntry>> paravirt_cpuid(const KvmSystem& system, const KvmOptions& options);
 
-// The names for KvmOptions::hyperv.
-std::vector<std::string_view> list_hyperv_features();
+// A hypervisor's first leaf: its highest one, and "KVMKVMKVM" or its like as EBX, ECX, EDX.
+CpuidEntry signature_leaf(u32 leaf, u32 highest, std::string_view text);
+
+// The names for KvmOptions::features.
+std::vector<std::string_view> kvm_feature_names();
 
 // The table for KVM_SET_CPUID2: the configured one (or all of the offer) limited to the offer's
 // feature bits, with this CPU's APIC ID and the hypervisor's leaves.

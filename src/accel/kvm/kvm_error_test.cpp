@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <map>
 
 #include "accel/kvm/kvm_test_machine.h"
 #include "accel/vcpu_thread.h"
@@ -41,6 +42,37 @@ class FaultyIoctl final : public KvmIoctl {
   std::atomic<unsigned> seen_{0};
   std::optional<unsigned long> argument_;
   int value_ = 0;
+};
+
+// A processor that tells of guests that block all events.
+class NotifyIoctl final : public KvmIoctl {
+ public:
+  int issue(int fd, unsigned long request, unsigned long given) override {
+    if (request == KVM_CHECK_EXTENSION && given == KVM_CAP_X86_NOTIFY_VMEXIT) return 1;
+    if (request == KVM_ENABLE_CAP) {
+      const auto& cap = *reinterpret_cast<const kvm_enable_cap*>(given);
+      if (cap.cap == KVM_CAP_X86_NOTIFY_VMEXIT) return argument = cap.args[0], 0;
+    }
+    return KvmIoctl::issue(fd, request, given);
+  }
+  u64 argument = 0;
+};
+
+// A KVM with system-management mode, as far as memory goes: takes the slots of address space 1.
+class SmmIoctl final : public KvmIoctl {
+ public:
+  int issue(int fd, unsigned long request, unsigned long argument) override {
+    if (request == KVM_CHECK_EXTENSION && argument == KVM_CAP_X86_SMM) return 1;
+    if (request == KVM_CHECK_EXTENSION && argument == KVM_CAP_MULTI_ADDRESS_SPACE) return 2;
+    if (request == KVM_SMI) return smis++, 0;
+    if (request == KVM_SET_USER_MEMORY_REGION) {
+      const auto& region = *reinterpret_cast<const kvm_userspace_memory_region*>(argument);
+      if (region.slot >> 16 == 1) return slots[region.slot] = region, 0;
+    }
+    return KvmIoctl::issue(fd, request, argument);
+  }
+  std::map<u32, kvm_userspace_memory_region> slots;
+  unsigned smis = 0;
 };
 
 KvmTestMachine machine_with(std::unique_ptr<KvmIoctl> ioctls, const KvmOptions& options = {}) {
@@ -195,6 +227,63 @@ TEST(KvmErrors, ImpossibleOptions) {
   EXPECT_NE(error_of({.dirty_ring = 1u << 30}).find("this host's KVM allows"), std::string::npos);
   EXPECT_EQ(error_of({.hyperv = {"hv-nonsense"}}),
             "There is no Hyper-V enlightenment 'hv-nonsense'");
+}
+
+TEST(KvmNotify, IsAskedForWhereThereIs) {
+  MENURA_NEEDS_KVM();
+  using NotifyExit = KvmOptions::NotifyExit;
+  for (const NotifyExit wanted : {NotifyExit::Run, NotifyExit::Disable}) {
+    auto owned = std::make_unique<NotifyIoctl>();
+    NotifyIoctl& kvm = *owned;
+    KvmTestMachine m({.notify_exit = wanted, .notify_window = 7}, std::move(owned));
+    ASSERT_TRUE(m.ok()) << m.error();
+    EXPECT_EQ(kvm.argument, wanted == NotifyExit::Run ? u64{7} << 32 | 3 : 0);
+  }
+}
+
+TEST(KvmSmm, AbsentWhereKvmHasItNot) {
+  MENURA_NEEDS_KVM();
+  KvmTestMachine m(KvmOptions{}, FaultyIoctl::answering(KVM_CHECK_EXTENSION, KVM_CAP_X86_SMM, 0));
+  ASSERT_TRUE(m.ok()) << m.error();
+  EXPECT_FALSE(m.accel().has_smm());
+  EXPECT_TRUE(m.accel().info().smm_slots.empty());
+}
+
+TEST(KvmSmm, SmramIsInTheSecondAddressSpaceOnly) {
+  MENURA_NEEDS_KVM();
+  auto owned = std::make_unique<SmmIoctl>();
+  SmmIoctl& kvm = *owned;
+  KvmTestMachine m(KvmOptions{}, std::move(owned));
+  ASSERT_TRUE(m.ok()) << m.error();
+  EXPECT_TRUE(m.accel().has_smm());
+  EXPECT_TRUE(kvm.slots.empty());
+  const MachineLock::Guard guard(m.lock);
+  Region smram = Region::alias("smram", m.ram_region(), 0xa'0000, 128 * KiB);
+  m.smm_root.map(0xa'0000, smram);
+  ASSERT_EQ(kvm.slots.size(), 1u);
+  EXPECT_EQ(kvm.slots[0x1'0000].guest_phys_addr, 0xa'0000u);
+  EXPECT_EQ(kvm.slots[0x1'0000].memory_size, 128 * KiB);
+  EXPECT_EQ(m.accel().info().smm_slots.size(), 1u);
+  smram.set_enabled(false);
+  EXPECT_EQ(kvm.slots[0x1'0000].memory_size, 0u) << "deleted";
+  EXPECT_TRUE(m.accel().info().smm_slots.empty());
+  m.smm_root.unmap(smram);
+}
+
+TEST(KvmSmm, AnSmiReachesTheVcpuBeforeItRuns) {
+  MENURA_NEEDS_KVM();
+  auto owned = std::make_unique<SmmIoctl>();
+  SmmIoctl& kvm = *owned;
+  KvmTestMachine m(KvmOptions{}, std::move(owned));
+  ASSERT_TRUE(m.ok()) << m.error();
+  KvmPayload code;
+  code.out8(KvmTestMachine::kPorts + 15, 0);
+  m.load(code);
+  KvmVcpu& cpu = m.add_cpu();
+  m.enter(cpu, Ring::Kernel);
+  cpu.smi();
+  m.run_to_end(cpu);
+  EXPECT_EQ(kvm.smis, 1u);
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ KvmVcpu::Next KvmVcpu::handle_exit() {
     case KVM_EXIT_DEBUG: debug_exit_ = run_->debug.arch; return give(Exit::Debug);
     case KVM_EXIT_SHUTDOWN: return give(Exit::Reset);
     case KVM_EXIT_SYSTEM_EVENT: return do_system_event();
+    case KVM_EXIT_NOTIFY: return do_notify();
     case KVM_EXIT_INTERNAL_ERROR: return give_failure(describe_internal_error());
     case KVM_EXIT_FAIL_ENTRY:
       return give_failure(format(
@@ -137,14 +138,16 @@ void KvmVcpu::do_mmio() {
     cr8_ = config_.lapic->cr8();  // its TPR may have moved
     return;
   }
+  const bool in_smm = (run_->flags & KVM_RUN_X86_SMM) && environment_.smm;
+  AddressSpace& memory = in_smm ? *environment_.smm : environment_.memory;
   if (is_access_size(size)) {
-    if (exit.is_write) return environment_.memory.store(address, size, load_sized(exit.data, size));
-    const u64 value = environment_.memory.load(address, size);
+    if (exit.is_write) return memory.store(address, size, load_sized(exit.data, size));
+    const u64 value = memory.load(address, size);
     std::memcpy(exit.data, &value, size);
   } else if (exit.is_write) {
-    (void)environment_.memory.write(address, std::as_bytes(std::span(exit.data, size)));
+    (void)memory.write(address, std::as_bytes(std::span(exit.data, size)));
   } else {
-    (void)environment_.memory.read(address, std::as_writable_bytes(std::span(exit.data, size)));
+    (void)memory.read(address, std::as_writable_bytes(std::span(exit.data, size)));
   }
 }
 
@@ -175,6 +178,16 @@ KvmVcpu::Next KvmVcpu::do_system_event() {
       return give(Exit::Shutdown);
     default: return Next::Again;
   }
+}
+
+// The guest has let no event through for a long time.
+KvmVcpu::Next KvmVcpu::do_notify() {
+  const bool broken = run_->notify.flags & KVM_NOTIFY_CONTEXT_INVALID;
+  if (!broken && environment_.vm.options().notify_exit == KvmOptions::NotifyExit::Run)
+    return Next::Again;
+  return give_failure(format("The guest of vCPU {} keeps its processor from seeing any event{}\n{}",
+                             config_.index, broken ? ", and its state is lost" : "",
+                             describe_where()));
 }
 
 // Enlightenments that KVM carries out itself report here, too; no hypercall is ours.

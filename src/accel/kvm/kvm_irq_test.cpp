@@ -210,6 +210,16 @@ INSTANTIATE_TEST_SUITE_P(Irqchip, KvmIrq,
 INSTANTIATE_TEST_SUITE_P(Irqchip, KvmKernelIrq,
                          ::testing::Values(IrqchipMode::Split, IrqchipMode::Kernel), mode_name);
 
+// With chips in menura, HLT comes back as Halted.
+Exit run_through_halts(IrqBoard& b, KvmVcpu& cpu) {
+  Exit exit = Exit::Halted;
+  for (int i = 0; i < 10'000 && exit == Exit::Halted; i++) {
+    exit = b.m.run_to_end(cpu);
+    if (exit == Exit::Halted) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return exit;
+}
+
 TEST_P(KvmIrq, AnEdgeThroughTheIoapicWakesAHaltedCpu) {
   IrqBoard b(options());
   KvmPayload code;
@@ -223,13 +233,7 @@ TEST_P(KvmIrq, AnEdgeThroughTheIoapicWakesAHaltedCpu) {
     EXPECT_EQ(b.set_irq(4, true), IrqStatus::Delivered);
     b.set_irq(4, false);
   });
-  // With chips in menura, HLT comes back as Halted.
-  Exit exit = Exit::Halted;
-  for (int i = 0; i < 10'000 && exit == Exit::Halted; i++) {
-    exit = b.m.run_to_end(cpu);
-    if (exit == Exit::Halted) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  EXPECT_EQ(exit, Exit::Kicked) << cpu.failure();
+  EXPECT_EQ(run_through_halts(b, cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard(), (std::vector<u64>{0x44}));
 }
 
@@ -302,13 +306,13 @@ TEST_P(KvmIrq, ALevelIsInterruptedAgainUntilItFalls) {
 TEST_P(KvmKernelIrq, EventfdsRaiseRoutedMessages) {
   IrqBoard b(options());
   KernelIrqchip& chip = *b.m.accel().kernel_irqchip();
-  u32 gsi = 0;
   const UniqueFd fd = make_eventfd().value();
+  std::unique_ptr<MsiRoute> route;
   {
     const MachineLock::Guard guard(b.m.lock);
-    gsi = b.routing.add_msi({.address = kLapicPage, .data = 0x70}).value();
-    b.routing.commit();
-    ASSERT_TRUE(chip.attach_irqfd(gsi, fd.get(), -1).ok());
+    route = chip.make_route(fd.get());
+    ASSERT_TRUE(route && route->set_message(MsiMessage{.address = kLapicPage, .data = 0x70}).ok());
+    EXPECT_EQ(b.routing.entries().back().gsi, GsiRouting::kFirstMsi);
   }
   KvmPayload code;
   enable_lapic(code);
@@ -317,22 +321,73 @@ TEST_P(KvmKernelIrq, EventfdsRaiseRoutedMessages) {
   b.handle(0x71, 1, kHandler + 0x1000);
   KvmVcpu& cpu = b.start(code);
   const auto signal = [&] { eventfd_write(fd.get(), 1); };
+  const auto go_on = [&] {
+    x86::State state;
+    cpu.get(state);
+    state.gpr[x86::R15] = 0;
+    cpu.set(state);
+    return b.m.run_to_end(cpu);
+  };
   b.when_ready(signal);
   ASSERT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
+  // The guest writes another message.
   {
     const MachineLock::Guard guard(b.m.lock);
-    b.routing.update_msi(gsi, {.address = kLapicPage, .data = 0x71});
-    b.routing.commit();
+    ASSERT_TRUE(route->set_message(MsiMessage{.address = kLapicPage, .data = 0x71}).ok());
   }
   signal();
-  x86::State state;
-  cpu.get(state);
-  state.gpr[x86::R15] = 0;
-  cpu.set(state);
-  ASSERT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
-  EXPECT_EQ(b.heard(), (std::vector<u64>{0x70, 0x71}));
+  ASSERT_EQ(go_on(), Exit::Kicked) << cpu.failure();
+  // It masks the vector: the signal waits in the eventfd until that opens again.
+  {
+    const MachineLock::Guard guard(b.m.lock);
+    ASSERT_TRUE(route->set_message(std::nullopt).ok());
+    EXPECT_LT(b.routing.entries().back().gsi, GsiRouting::kFirstMsi);
+    signal();
+    ASSERT_TRUE(route->set_message(MsiMessage{.address = kLapicPage, .data = 0x70}).ok());
+  }
+  ASSERT_EQ(go_on(), Exit::Kicked) << cpu.failure();
+  EXPECT_EQ(b.heard(), (std::vector<u64>{0x70, 0x71, 0x70}));
   const MachineLock::Guard guard(b.m.lock);
-  chip.detach_irqfd(gsi, fd.get());
+  route.reset();
+}
+
+// Writes down the routes it is given, and takes those that this KVM would not.
+class RouteIoctl final : public KvmIoctl {
+ public:
+  explicit RouteIoctl(int has_synic) : has_synic_(has_synic) {}
+  int issue(int fd, unsigned long request, unsigned long argument) override {
+    if (request == KVM_CHECK_EXTENSION && argument == KVM_CAP_HYPERV_SYNIC2) return has_synic_;
+    if (request != KVM_SET_GSI_ROUTING) return KvmIoctl::issue(fd, request, argument);
+    const auto& table = *reinterpret_cast<const kvm_irq_routing*>(argument);
+    routes.assign(table.entries, table.entries + table.nr);
+    return 0;
+  }
+  std::vector<kvm_irq_routing_entry> routes;
+
+ private:
+  const int has_synic_;
+};
+
+TEST(KvmChips, HyperVSourcesAreRoutedWhereKvmHasThem) {
+  MENURA_NEEDS_KVM();
+  for (const bool has_synic : {true, false}) {
+    auto owned = std::make_unique<RouteIoctl>(has_synic);
+    RouteIoctl& kvm = *owned;
+    KvmTestMachine m({.irqchip = IrqchipMode::Kernel}, std::move(owned));
+    ASSERT_TRUE(m.ok()) << m.error();
+    GsiRouting routing({});
+    routing.set_default_pc();
+    m.accel().kernel_irqchip()->mirror(routing, nullptr);
+    const size_t without = kvm.routes.size();
+    ASSERT_TRUE(routing.add(30, HypervSint{.vcpu = 1, .sint = 2}).ok());
+    routing.commit();
+    ASSERT_EQ(kvm.routes.size(), without + has_synic);
+    if (!has_synic) continue;
+    EXPECT_EQ(kvm.routes.back().gsi, 30u);
+    EXPECT_EQ(kvm.routes.back().type, unsigned{KVM_IRQ_ROUTING_HV_SINT});
+    EXPECT_EQ(kvm.routes.back().u.hv_sint.vcpu, 1u);
+    EXPECT_EQ(kvm.routes.back().u.hv_sint.sint, 2u);
+  }
 }
 
 TEST(KvmChips, ALineTellsItsFate) {
@@ -349,9 +404,8 @@ TEST(KvmChips, ALineTellsItsFate) {
   EXPECT_EQ(b.send_msi({.address = kLapicPage | 0x7f << 12, .data = 0x44}), IrqStatus::Ignored);
 }
 
-TEST(KvmChips, AResampledEventfdHearsOfTheEnd) {
-  MENURA_NEEDS_KVM();
-  IrqBoard b({.irqchip = IrqchipMode::Kernel});
+TEST_P(KvmKernelIrq, AResampledEventfdHearsOfTheEnd) {
+  IrqBoard b(options());
   KernelIrqchip& chip = *b.m.accel().kernel_irqchip();
   const UniqueFd fd = make_eventfd().value();
   const UniqueFd resample = make_eventfd().value();
@@ -386,6 +440,53 @@ TEST_P(KvmKernelIrq, TheLapicTimerTicks) {
   KvmVcpu& cpu = b.start(code);
   EXPECT_EQ(b.m.run_to_end(cpu), Exit::Kicked) << cpu.failure();
   EXPECT_EQ(b.heard().size(), 4u);
+}
+
+// A PC's IRQ0 is wired to the IOAPIC's pin 2, and to no other.
+TEST_P(KvmIrq, Irq0ArrivesAtPinTwoAlone) {
+  IrqBoard b(options());
+  KvmPayload code;
+  enable_lapic(code);
+  route_pin(code, 0, 0x51);
+  route_pin(code, 2, 0x52);
+  wait_for_interrupts(code);
+  b.handle(0x51, 1, kHandler + 0x1000);
+  b.handle(0x52, 1);
+  KvmVcpu& cpu = b.start(code);
+  b.when_ready([&] {
+    b.set_irq(0, true);
+    b.set_irq(0, false);
+  });
+  EXPECT_EQ(run_through_halts(b, cpu), Exit::Kicked) << cpu.failure();
+  EXPECT_EQ(b.heard(), (std::vector<u64>{0x52}));
+}
+
+// An HPET in legacy mode has IRQ0 to itself.
+TEST(KvmChips, AnHpetSilencesTheKernelsPit) {
+  MENURA_NEEDS_KVM();
+  IrqBoard b({.irqchip = IrqchipMode::Kernel, .pit = true});
+  KvmVcpu& cpu = b.add_cpu();
+  IrqSink* gate = b.m.accel().kernel_pit();
+  ASSERT_NE(gate, nullptr);
+  const auto replaced = [&] {
+    kvm_pit_state2 k{};
+    EXPECT_EQ(b.m.accel().vm().fd().call(KVM_GET_PIT2, &k), 0);
+    return (k.flags & KVM_PIT_FLAGS_HPET_LEGACY) != 0;
+  };
+  const MachineLock::Guard guard(b.m.lock);
+  EXPECT_FALSE(replaced());
+  gate->set_irq(0, true);
+  EXPECT_TRUE(replaced());
+  for (Device* device : b.m.accel().devices())
+    if (device->id() == "pit") {
+      const StateTree tree = save_state(*device);
+      ASSERT_TRUE(load_state(*device, tree).ok());
+      ASSERT_TRUE(device->restored().ok());
+    }
+  EXPECT_TRUE(replaced()) << "loading leaves it to the HPET";
+  gate->set_irq(0, false);
+  EXPECT_FALSE(replaced());
+  (void)cpu;
 }
 
 TEST(KvmChips, TheKernelsPitTicksAndIsSeen) {

@@ -1,5 +1,7 @@
 #include "accel/kvm/kvm_irqchip.h"
 
+#include <sys/eventfd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -43,7 +45,8 @@ kvm_irq_routing_entry msi_route(u32 gsi, const MsiMessage& message) {
 // that the IOAPIC in menura sends for them.
 class RouteBuilder {
  public:
-  RouteBuilder(IrqchipMode mode, const Ioapic* ioapic) : mode_(mode), ioapic_(ioapic) {}
+  RouteBuilder(const KvmSystem& system, IrqchipMode mode, const Ioapic* ioapic)
+      : system_(system), mode_(mode), ioapic_(ioapic) {}
 
   void add(const GsiRoute& route) {
     std::visit([&](const auto& target) { add(route.gsi, target); }, route.target);
@@ -71,6 +74,7 @@ class RouteBuilder {
   }
   void add(u32 gsi, const MsiMessage& message) { entries.push_back(msi_route(gsi, message)); }
   void add(u32 gsi, const HypervSint& sint) {
+    if (!system_.has(KVM_CAP_HYPERV_SYNIC2)) return;  // one refused entry would refuse the table
     kvm_irq_routing_entry entry{};
     entry.gsi = gsi;
     entry.type = KVM_IRQ_ROUTING_HV_SINT;
@@ -79,6 +83,7 @@ class RouteBuilder {
     entries.push_back(entry);
   }
 
+  const KvmSystem& system_;
   const IrqchipMode mode_;
   const Ioapic* ioapic_;
 };
@@ -108,6 +113,55 @@ IrqStatus KvmIrqchip::send_msi(const MsiMessage& message) {
   return status;
 }
 
+// A GSI of its own while there is a message.
+class KvmIrqchip::EventRoute final : public MsiRoute {
+ public:
+  EventRoute(KvmIrqchip& chip, int fd) : chip_(chip), fd_(fd) {}
+  ~EventRoute() override { clear(); }
+  EventRoute(const EventRoute&) = delete;
+  EventRoute& operator=(const EventRoute&) = delete;
+
+  Result<void> set_message(const std::optional<MsiMessage>& message) override {
+    if (!message) {
+      clear();
+      return {};
+    }
+    GsiRouting& routing = *chip_.routing_;
+    if (gsi_) {
+      routing.update_msi(*gsi_, *message);
+      routing.commit();
+      return {};
+    }
+    const u32 gsi = TRY(routing.add_msi(*message));
+    routing.commit();  // before the signals that wait already
+    if (Result<void> done = chip_.attach_irqfd(gsi, fd_, -1); !done) {
+      routing.remove(gsi);
+      routing.commit();
+      return std::move(done.error());
+    }
+    gsi_ = gsi;
+    return {};
+  }
+
+ private:
+  void clear() {
+    if (!gsi_) return;
+    chip_.detach_irqfd(*gsi_, fd_);
+    chip_.routing_->remove(*gsi_);
+    chip_.routing_->commit();
+    gsi_.reset();
+  }
+
+  KvmIrqchip& chip_;
+  const int fd_;
+  std::optional<u32> gsi_;
+};
+
+std::unique_ptr<MsiRoute> KvmIrqchip::make_route(int fd) {
+  if (!routing_ || !vm_.system().has(KVM_CAP_IRQFD)) return nullptr;
+  return std::make_unique<EventRoute>(*this, fd);
+}
+
 void KvmIrqchip::mirror(GsiRouting& routing, Ioapic* ioapic) {
   routing_ = &routing;
   ioapic_ = ioapic;
@@ -117,7 +171,7 @@ void KvmIrqchip::mirror(GsiRouting& routing, Ioapic* ioapic) {
 }
 
 void KvmIrqchip::rebuild() {
-  RouteBuilder builder(vm_.options().irqchip, ioapic_);
+  RouteBuilder builder(vm_.system(), vm_.options().irqchip, ioapic_);
   for (const GsiRoute& route : routing_->entries()) builder.add(route);
   const size_t limit = static_cast<size_t>(vm_.system().capability(KVM_CAP_IRQ_ROUTING));
   if (builder.entries.size() > limit) {
@@ -137,11 +191,14 @@ void KvmIrqchip::rebuild() {
   routes_ = builder.entries.size();
 }
 
+// With the IOAPIC in menura the kernel hears nothing of EOIs, so that resampling is ours, too.
 Result<void> KvmIrqchip::attach_irqfd(unsigned gsi, int fd, int resample_fd) {
   kvm_irqfd k{};
   k.fd = static_cast<u32>(fd);
   k.gsi = gsi;
-  if (resample_fd >= 0) {
+  if (resample_fd >= 0 && ioapic_) {
+    resamples_[gsi] = resample_fd;
+  } else if (resample_fd >= 0) {
     k.flags = KVM_IRQFD_FLAG_RESAMPLE;
     k.resamplefd = static_cast<u32>(resample_fd);
   }
@@ -150,6 +207,7 @@ Result<void> KvmIrqchip::attach_irqfd(unsigned gsi, int fd, int resample_fd) {
 }
 
 void KvmIrqchip::detach_irqfd(unsigned gsi, int fd) {
+  resamples_.erase(gsi);
   kvm_irqfd k{};
   k.fd = static_cast<u32>(fd);
   k.gsi = gsi;
@@ -159,7 +217,13 @@ void KvmIrqchip::detach_irqfd(unsigned gsi, int fd) {
 }
 
 void KvmIrqchip::eoi(u8 vector) {
-  if (ioapic_) ioapic_->eoi(vector);
+  if (!ioapic_) return;
+  ioapic_->eoi(vector);
+  for (const auto& [gsi, fd] : resamples_) {
+    const u64 entry = gsi < IoapicState::kPins ? ioapic_->state().ioredtbl[gsi] : 0;
+    if ((entry & 0xff) == vector && (entry & IoapicState::kLevelTriggered))
+      (void)::eventfd_write(fd, 1);
+  }
 }
 
 }  // namespace menura

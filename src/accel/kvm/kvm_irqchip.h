@@ -7,6 +7,9 @@
 // Example: `accel->kernel_irqchip()->mirror(routing, nullptr);  IrqLine irq{*chip, 4};`
 #pragma once
 
+#include <map>
+#include <memory>
+
 #include "accel/kvm/kvm_vm.h"
 #include "hw/intc/gsi_routing.h"
 #include "hw/intc/ioapic.h"
@@ -19,6 +22,8 @@ class KvmIrqchip final : public KernelIrqchip {
 
   IrqStatus set_irq(unsigned gsi, bool level) override;
   IrqStatus send_msi(const MsiMessage& message) override;
+  // By a GSI of its own and an irqfd; null where this KVM has none.
+  std::unique_ptr<MsiRoute> make_route(int fd) override;
   void mirror(GsiRouting& routing, Ioapic* ioapic) override;
   Result<void> attach_irqfd(unsigned gsi, int fd, int resample_fd) override;
   void detach_irqfd(unsigned gsi, int fd) override;
@@ -28,6 +33,7 @@ class KvmIrqchip final : public KernelIrqchip {
   size_t routes() const { return routes_; }  // entries in the kernel's table
 
  private:
+  class EventRoute;
   void rebuild();
 
   // Wiring
@@ -37,6 +43,7 @@ class KvmIrqchip final : public KernelIrqchip {
 
   // State
   size_t routes_ = 0;
+  std::map<unsigned, int> resamples_;  // split mode: eventfds that hear of a GSI's end
 };
 
 }  // namespace menura

@@ -79,6 +79,18 @@ void KvmPit::describe(StateVisitor& v) {
   v.field("state", state_);
 }
 
+IrqStatus KvmPit::set_irq(unsigned, bool level) {
+  replaced_ = level;
+  kvm_pit_state2 k{};
+  if (auto got = vm_.fd().require(KVM_GET_PIT2, &k, "Reading the PIT"); !got)
+    return vm_.fail_machine(std::move(got.error())), IrqStatus::Ignored;
+  k.flags =
+      replaced_ ? k.flags | KVM_PIT_FLAGS_HPET_LEGACY : k.flags & ~u32{KVM_PIT_FLAGS_HPET_LEGACY};
+  if (auto set = vm_.fd().require(KVM_SET_PIT2, &k, "Letting the HPET replace the PIT"); !set)
+    return vm_.fail_machine(std::move(set.error())), IrqStatus::Ignored;
+  return IrqStatus::Delivered;
+}
+
 Result<void> KvmPit::restored() {
   kvm_pit_state2 k{};
   for (size_t i = 0; i < 3; i++) {
@@ -86,6 +98,7 @@ Result<void> KvmPit::restored() {
     k.channels[i] = to_kernel(state_.counters[i]);
   }
   if (state_.speaker_on) k.flags |= KVM_PIT_FLAGS_SPEAKER_DATA_ON;
+  if (replaced_) k.flags |= KVM_PIT_FLAGS_HPET_LEGACY;
   TRY(vm_.fd().require(KVM_SET_PIT2, &k, "Setting the PIT"));
   return {};
 }

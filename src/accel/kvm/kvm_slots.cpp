@@ -105,13 +105,13 @@ void KvmSlots::apply(std::vector<KvmSlot> wanted) {
 Result<u32> KvmSlots::free_id() const {
   std::vector<bool> used(slots_.size() + 1);
   for (const KvmSlot& slot : slots_)
-    if (slot.id < used.size()) used[slot.id] = true;
+    if (const u32 number = slot.id & 0xffff; number < used.size()) used[number] = true;
   const u32 id = static_cast<u32>(std::ranges::find(used, false) - used.begin());
   const int limit = vm_.system().capability(KVM_CAP_NR_MEMSLOTS);
   if (id >= static_cast<u32>(limit))
     return fail(Errc::OutOfRange, "Guest memory needs more than the {} slots of this host's KVM",
                 limit);
-  return id;
+  return static_cast<u32>(space_) << 16 | id;
 }
 
 Result<void> KvmSlots::install(const KvmSlot& slot) {
@@ -150,7 +150,9 @@ void KvmSlots::collect_dirty() {
 }
 
 void KvmSlots::collect_rings() {
-  if (Result<void> done = collect_dirty_rings(vm_, slots_); !done)
+  std::vector<KvmSlot> all = slots_;
+  if (other_) all.insert(all.end(), other_->slots_.begin(), other_->slots_.end());
+  if (Result<void> done = collect_dirty_rings(vm_, all); !done)
     vm_.fail_machine(std::move(done.error()));
 }
 

@@ -1,6 +1,7 @@
 // KvmSlots: guest RAM and ROM as KVM sees them: memory slots, kept in step with a flat view.
 //
-// Owner: the accelerator, as a listener of the machine's "memory". Threads: under the machine lock.
+// Owner: the accelerator, as a listener of the machine's "memory"; a second one, where KVM has SMM,
+// of what CPUs in system-management mode see (KVM's address space 1). Threads: under the machine lock.
 // A slot is a run of whole pages with one backing block; what covers only part of a page is left out
 // and reached as MMIO. Removal happens while no vCPU runs (KvmRunGate). A slot that KVM refuses fails
 // the machine. Example: `KvmSlots slots(vm);  memory.add_listener(slots);`
@@ -21,7 +22,7 @@ struct KvmSlot {
   u64 offset = 0;  // of the first page inside ram
   bool readonly = false;
   bool dirty_log = false;
-  u32 id = 0;  // KVM's
+  u32 id = 0;  // KVM's: the address space from bit 16 on
 
   std::byte* host() const { return ram->host() + offset; }
   u64 pages() const { return size / kPageSize; }
@@ -37,11 +38,14 @@ std::vector<KvmSlot> plan_slots(const FlatView& view);
 
 class KvmSlots final : public MemoryListener {
  public:
-  explicit KvmSlots(KvmVm& vm) : vm_(vm) {}
+  enum class Space : u16 { Normal = 0, Smm = 1 };
+  explicit KvmSlots(KvmVm& vm, Space space = Space::Normal) : vm_(vm), space_(space) {}
 
   void changed(const FlatView& before, const FlatView& after) override;
 
   const std::vector<KvmSlot>& slots() const { return slots_; }
+  // The vCPUs' rings name slots of both spaces: what the other one has.
+  void set_other(const KvmSlots* other) { other_ = other; }
   // Moves the guests' writes into the blocks' dirty bitmaps: from the logs or the vCPUs' rings.
   void collect_dirty();
   // The same, of one vCPU's full ring, on its thread under the machine lock.
@@ -55,6 +59,8 @@ class KvmSlots final : public MemoryListener {
 
   // Wiring
   KvmVm& vm_;
+  const Space space_;
+  const KvmSlots* other_ = nullptr;
 
   // State
   std::vector<KvmSlot> slots_;  // in address order

@@ -342,6 +342,13 @@ TEST_F(KvmState, ParavirtualLeaves) {
                                 .edx = 0x4d}));
   EXPECT_TRUE(kvm[1].eax & 1u << 3);  // KVM_FEATURE_CLOCKSOURCE2
   EXPECT_TRUE(paravirt_cpuid(system, {.expose = false}).value().empty());
+  EXPECT_EQ(paravirt_cpuid(system, {.features = {{"kvmclock", false}}}).value()[1].eax,
+            kvm[1].eax & ~9u);
+  EXPECT_EQ(paravirt_cpuid(system, {.features = {{"kvmclock", true}}}).value(), kvm);
+  EXPECT_NE(paravirt_cpuid(system, {.features = {{"kvm-pv-eio", true}}})
+                .error()
+                .text.find("did you mean 'kvm-pv-eoi'"),
+            std::string::npos);
   // Features that need KVM's LAPIC (PV EOI, bit 6) go without it.
   EXPECT_FALSE(paravirt_cpuid(system, {.irqchip = IrqchipMode::User}).value()[1].eax & 1u << 6);
 }
@@ -386,6 +393,12 @@ TEST_F(KvmState, HypervLeavesComeFirstAndOnlyAsOffered) {
   EXPECT_EQ(find(*leaves, 0x4000'0003)->eax, 1u << 1 | 1u << 4 | 1u << 5 | 1u << 9);
   EXPECT_EQ(find(*leaves, 0x4000'0004)->eax, 1u << 3 | 1u << 5);
   EXPECT_EQ(find(*leaves, 0x4000'0100)->ebx, 0x4b4d'564bu);  // KVM's signature, moved up
+  const auto spin = paravirt_cpuid(system, {.hyperv_spinlocks = 0x1fff, .hyperv_vendor = "menura"});
+  EXPECT_EQ(find(*spin, 0x4000'0004)->ebx, 0x1fffu);
+  EXPECT_EQ(find(*spin, 0x4000'0000)->ebx, 0x756e'656du);  // "menu"
+  EXPECT_EQ(paravirt_cpuid(system, {.hyperv = {"hv-synic"}}).error().text,
+            "The enlightenment 'hv-synic' needs 'hv-vpindex'");
+  EXPECT_TRUE(paravirt_cpuid(system, {.hyperv = {"hv-synic", "hv-vpindex"}}).ok());
   const auto refused = paravirt_cpuid(system, {.hyperv = {"hv-ipi"}});
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().text, "This host's KVM does not offer the enlightenment 'hv-ipi'");

@@ -34,8 +34,9 @@ KvmTestMachine::KvmTestMachine(const KvmOptions& options, std::unique_ptr<KvmIoc
   memory_root.map(0, ram_region_);
   memory_root.map(kMmio, device_region_);
   io_root.map(kPorts, port_region_);
-  auto made = KvmAccelerator::create({.memory = memory, .io = io, .lock = lock, .max_cpus = 4},
-                                     {tape, time}, options, std::move(ioctls));
+  auto made =
+      KvmAccelerator::create({.memory = memory, .io = io, .lock = lock, .max_cpus = 4, .smm = &smm},
+                             {tape, time}, options, std::move(ioctls));
   if (made)
     accel_ = std::move(made).value();
   else

@@ -129,6 +129,7 @@ class KvmTestMachine {
   MachineLock lock;
   std::shared_ptr<RamBlock> ram;
   Region memory_root = Region::container("memory", Region::kWholeSpace);
+  Region smm_root = Region::container("smm", Region::kWholeSpace);  // for the test to fill
   Region io_root = Region::container("io", 0x10000);
   RecordingHandler device, ports;
   bool ended = false;
@@ -144,6 +145,7 @@ class KvmTestMachine {
 
  public:
   AddressSpace memory{"memory", memory_root};
+  AddressSpace smm{"smm", smm_root};
   AddressSpace io{"io", io_root};
 
  private:

@@ -29,6 +29,7 @@ namespace menura {
 struct KvmEnvironment {
   KvmVm& vm;
   AddressSpace& memory;
+  AddressSpace* smm;  // null: no SMM
   AddressSpace& io;
   MachineLock& lock;
   KvmCoalesced& coalesced;
@@ -108,6 +109,7 @@ class KvmVcpu final : public Vcpu {
   void do_msr_write();
   Next do_system_event();
   Next do_hyperv();
+  Next do_notify();
   std::string describe_internal_error();
   std::string describe_where();
 

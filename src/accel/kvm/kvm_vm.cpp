@@ -57,7 +57,13 @@ Result<std::unique_ptr<KvmVm>> KvmVm::create(const KvmSystem& system, const KvmO
   TRY(vm->set_up_dirty_ring());
   TRY(vm->set_up_irqchip());
   TRY(vm->set_up_pit());
+  TRY(vm->set_up_notify_exit());
   return vm;
+}
+
+std::span<const std::string_view> enum_names(KvmOptions::NotifyExit) {
+  static constexpr std::string_view kNames[] = {"run", "internal-error", "disable"};
+  return kNames;
 }
 
 KvmVm::KvmVm(const KvmSystem& system, KvmOptions options, KvmFd fd)
@@ -134,6 +140,14 @@ Result<void> KvmVm::set_up_pit() {
     TRY(fd_.require(KVM_REINJECT_CONTROL, &control, "Choosing what becomes of lost ticks"));
   }
   return {};
+}
+
+Result<void> KvmVm::set_up_notify_exit() {
+  const bool wanted = options_.notify_exit != KvmOptions::NotifyExit::Disable;
+  if (!wanted || !system_.has(KVM_CAP_X86_NOTIFY_VMEXIT)) return {};
+  constexpr u64 kFlags = KVM_X86_NOTIFY_VMEXIT_ENABLED | KVM_X86_NOTIFY_VMEXIT_USER;
+  return enable(KVM_CAP_X86_NOTIFY_VMEXIT, u64{options_.notify_window} << 32 | kFlags,
+                "Asking for exits from guests that block all events");
 }
 
 Result<KvmVcpuFd> KvmVm::take_vcpu(u32 id) {

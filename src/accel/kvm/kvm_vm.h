@@ -64,6 +64,7 @@ class KvmVm {
   Result<void> set_up_dirty_ring();
   Result<void> set_up_irqchip();
   Result<void> set_up_pit();
+  Result<void> set_up_notify_exit();
   Result<void> enable(u32 capability, u64 argument, std::string_view what);
 
   // Configuration

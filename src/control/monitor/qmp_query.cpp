@@ -117,10 +117,6 @@ Result<MemoryReply> query_memory_size_summary(MonitorTarget& target, const Nothi
                                                     : 0};
 }
 
-std::span<const std::string_view> enum_names(MemdevReply::Policy) {
-  static constexpr std::string_view kNames[] = {"default"};
-  return kNames;
-}
 void MemdevReply::describe(PropertyVisitor& p) {
   p.field("id", id);
   p.field("size", size);
@@ -135,8 +131,19 @@ Result<std::vector<MemdevReply>> query_memdev(MonitorTarget& target, const Nothi
   const MachineConfig& config = target.machine.config();
   std::vector<MemdevReply> replies;
   if (!target.machine.type().has_cpus) return replies;
-  const std::string& id = config.machine.memory_backend;
-  replies.push_back({.id = id.empty() ? "pc.ram" : id,
+  for (const MemoryBackends::Backend& backend : target.machine.memory_backends().all()) {
+    const RamConfig& ram = backend.ram->config();
+    replies.push_back({.id = backend.id,
+                       .size = ram.size,
+                       .merge = ram.merge,
+                       .dump = ram.dump && config.machine.dump_guest_core,
+                       .prealloc = ram.preallocate,
+                       .share = ram.share,
+                       .host_nodes = ram.host_nodes,
+                       .policy = ram.policy});
+  }
+  if (!config.machine.memory_backend.empty() || !config.numa.nodes.empty()) return replies;
+  replies.push_back({.id = "pc.ram",
                      .size = config.memory.size.bytes,
                      .dump = config.machine.dump_guest_core,
                      .prealloc = config.memory.preallocate,

@@ -6,6 +6,7 @@
 
 #include "control/monitor/command.h"
 #include "control/monitor/qmp_introspect.h"
+#include "memory/ram.h"
 
 namespace menura {
 
@@ -74,15 +75,13 @@ Result<MemoryReply> query_memory_size_summary(MonitorTarget& target, const Nothi
 
 // The object that is the RAM.
 struct MemdevReply {
-  enum class Policy : u8 { Default };
   std::optional<std::string> id;
   u64 size = 0;
   bool merge = false, dump = true, prealloc = false, share = false;
   std::vector<u32> host_nodes;
-  Policy policy = Policy::Default;
+  HostPolicy policy = HostPolicy::Default;
   void describe(PropertyVisitor& p);
 };
-std::span<const std::string_view> enum_names(MemdevReply::Policy);
 Result<std::vector<MemdevReply>> query_memdev(MonitorTarget& target, const Nothing&);
 
 // There are none: the list is empty.

@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "control/options/chardev_forms.h"
 #include "control/options/handlers.h"
-#include "machine/catalogue/objects.h"
 
 namespace menura {
 
@@ -30,7 +29,7 @@ Result<void> finish(CommandLine& line) {
   for (size_t i = 0; i < line.serial_forms.size(); i++)
     line.options.machine.serials.push_back(
         TRY(chardev_of_form(line, line.serial_forms[i], format("serial{}", i)), "-serial"));
-  return apply_memory_backend(line.options.machine);
+  return {};
 }
 
 // Reads the option at the front, and its argument; leaves the rest.

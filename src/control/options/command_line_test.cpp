@@ -59,6 +59,31 @@ TEST(CommandLineTest, DescribesAMachine) {
   EXPECT_TRUE(machine.serials.size() == 1 && machine.serials[0].empty());
 }
 
+TEST(CommandLineTest, MemoryObjectsAndNodes) {
+  const MachineConfig machine =
+      good({"-object", "memory-backend-ram,id=m0,size=1G,host-nodes=0-1,policy=bind", "-object",
+            R"({"qom-type": "memory-backend-memfd", "id": "m1", "size": 1073741824})", "-numa",
+            "node,nodeid=0,cpus=0,memdev=m0", "-numa", "node,nodeid=1,cpus=1-2,cpus=3,memdev=m1",
+            "-numa", "dist,src=0,dst=1,val=21", "-machine", "pc,memory-backend=m0", "-m", "2G"})
+          .machine;
+  ASSERT_EQ(machine.objects.size(), 2u);
+  EXPECT_EQ(machine.objects[0].name, "memory-backend-ram");
+  EXPECT_EQ(machine.objects[1].id, "m1");
+  EXPECT_EQ(machine.numa.nodes[1].cpus, (std::vector<u32>{1, 2, 3}));
+  EXPECT_EQ(machine.numa.distances[0].value, 21);
+  EXPECT_EQ(machine.machine.memory_backend, "m0");
+  EXPECT_TRUE(machine.memory.size_given);
+  EXPECT_NE(good({"-object", "memory-backend-file,help"}).answer.find("mem-path"),
+            std::string::npos);
+  EXPECT_NE(good({"-object", "help"}).answer.find("memory-backend-memfd"), std::string::npos);
+}
+
+TEST(CommandLineTest, WhatACpuOptionSaysOfItsAccelerator) {
+  EXPECT_EQ(good({"-cpu", "host,hv-relaxed,kvm=off,tsc-frequency=2000000000"}).machine.cpu,
+            "host,hv-relaxed,kvm=off,tsc-frequency=2000000000");
+  EXPECT_NE(error({"-cpu", "host,kvm=perhaps"}).find("'perhaps'"), std::string::npos);
+}
+
 TEST(CommandLineTest, ReadsSizesAsQemuDoes) {
   EXPECT_EQ(good({"-m", "1G"}).machine.memory.size.bytes, GiB);
   EXPECT_EQ(good({"-m", "size=64"}).machine.memory.size.bytes, 64 * MiB);

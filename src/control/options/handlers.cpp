@@ -11,6 +11,8 @@
 #include "control/options/config_file.h"
 #include "cpu/x86/model.h"
 #include "machine/catalogue/objects.h"
+#include "machine/cpu_options.h"
+#include "machine/numa.h"
 
 namespace menura {
 
@@ -79,7 +81,8 @@ Result<void> enable_kvm(CommandLine& line, OptionArgument) { return add_accelera
 
 // Names and forms; whether the accelerator has the features is asked when the machine is built.
 Result<void> set_cpu(CommandLine& line, OptionArgument argument) {
-  const Result<x86::AppliedModel> applied = x86::apply_model(argument, {});
+  const CpuOptions cpu = TRY(parse_cpu_options(argument));
+  const Result<x86::AppliedModel> applied = x86::apply_model(cpu.model, {});
   if (!applied && applied.error().code != Errc::Unsupported) return applied.error();
   line.options.machine.cpu = argument;
   return {};
@@ -95,7 +98,12 @@ Result<void> set_memory(CommandLine& line, OptionArgument argument) {
     if (const std::string* text = size->as<std::string>())
       if (!text->empty() && std::ranges::all_of(*text, [](char c) { return c >= '0' && c <= '9'; }))
         *size = *text + "M";
+  line.options.machine.memory.size_given = given.find("size") != nullptr;
   return read_properties(line.options.machine.memory, given, "memory options");
+}
+
+Result<void> add_numa(CommandLine& line, OptionArgument argument) {
+  return read_numa_option(argument, line.options.machine.numa);
 }
 
 Result<void> set_memory_path(CommandLine& line, OptionArgument argument) {

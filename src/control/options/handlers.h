@@ -16,6 +16,7 @@ Result<void> enable_kvm(CommandLine& line, OptionArgument argument);
 Result<void> set_cpu(CommandLine& line, OptionArgument argument);
 Result<void> set_smp(CommandLine& line, OptionArgument argument);
 Result<void> set_memory(CommandLine& line, OptionArgument argument);
+Result<void> add_numa(CommandLine& line, OptionArgument argument);
 Result<void> set_memory_path(CommandLine& line, OptionArgument argument);
 Result<void> set_preallocation(CommandLine& line, OptionArgument argument);
 Result<void> set_bios(CommandLine& line, OptionArgument argument);

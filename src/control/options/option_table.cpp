@@ -26,6 +26,8 @@ constexpr Option kOptions[] = {
      properties_of<SmpOptions>},
     {"m", "[size=]SIZE", "amount of RAM; a bare number is MiB", set_memory, nullptr,
      properties_of<MemoryOptions>},
+    {"numa", "node[,nodeid=N][,cpus=A-B][,memdev=ID] or dist,src=A,dst=B,val=N",
+     "NUMA nodes of CPUs and memory objects, and how far apart they are", add_numa},
     {"mem-path", "PATH", "a file, or a folder for files, that holds the RAM", set_memory_path},
     {"mem-prealloc", "", "have all RAM in memory from the start", set_preallocation},
     {"bios", "FILE", "the firmware: a path, or a name in the firmware folders", set_bios},

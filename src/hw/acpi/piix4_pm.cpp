@@ -179,8 +179,15 @@ void Piix4Pm::written(PmReg reg, u64 value, u64 mask) {
   }
 }
 
+// Always on where no SMI could turn it on.
+void Piix4Pm::set_acpi_mode(bool on) {
+  const u64 control = regs_.get(PmReg::PmCntrl);
+  regs_.set(PmReg::PmCntrl, on || !wiring_.smi ? control | kSciEn : control & ~u64{kSciEn});
+}
+
 void Piix4Pm::write_control(u64 value, u64 mask) {
   regs_.set_writable(PmReg::PmCntrl, value, mask);
+  set_acpi_mode(sci_enabled());
   if ((value & mask & kSusEn) == 0) return;
   const unsigned type = static_cast<unsigned>(bits(regs_.get(PmReg::PmCntrl), 12, 10));
   trace(kSleep, type);
@@ -201,9 +208,8 @@ void Piix4Pm::write_apm(Access access, u64 value) {
 void Piix4Pm::apmc_written(u8 value) {
   apmc_ = value;
   trace(kApmc, value);
-  const u64 control = regs_.get(PmReg::PmCntrl);
-  if (value == kAcpiEnable) regs_.set(PmReg::PmCntrl, control | kSciEn);
-  if (value == kAcpiDisable) regs_.set(PmReg::PmCntrl, control & ~u64{kSciEn});
+  if (value == kAcpiEnable) set_acpi_mode(true);
+  if (value == kAcpiDisable) set_acpi_mode(false);
   update_sci();
   if (!wiring_.smi || (config().get32(kDevActB) & kApmcEn) == 0) return;
   regs_.set(PmReg::GlbSts, regs_.get(PmReg::GlbSts) | kApmSts);
@@ -236,6 +242,7 @@ void Piix4Pm::config_written(unsigned, unsigned) {
 
 void Piix4Pm::reset_chip(ResetKind) {
   regs_.reset();
+  set_acpi_mode(false);
   timer_.reset();
   apmc_ = apms_ = 0;
   update_ports();

@@ -7,8 +7,9 @@
 //   pmc.root_bus().add(pm, PciBus::devfn(1, 3)).value();   io.map(0xb2, pm.apm_ports());
 //
 // A write to APMC does what PC firmware leaves to the chip: F1h sets SCI_EN, F0h clears it. With SMM
-// (`smi` is wired) it also raises SMI# when APMC_EN and SMI_EN say so. Without SMM, DEVACTB's APMC_EN
-// reads one from reset on: firmware takes that as "SMM is set up already" and leaves it alone.
+// (`smi` is wired) it also raises SMI# when APMC_EN and SMI_EN say so. Without SMM, SCI_EN is always set
+// (ACPI 6.4 §5.2.9: a FADT without SMI_CMD) and DEVACTB's APMC_EN reads one from reset on: firmware
+// takes that as "SMM is set up already" and leaves it alone.
 // Deviations: SLPBTN (bit 9 of PM1) as in ACPI, the chip has no such pin; SUS_TYP 2 is S4, as PC
 // firmware's tables have it; the BIOS's global lock, device activity monitors, throttling, RTC alarm
 // and general purpose pins are absent.
@@ -89,6 +90,7 @@ class Piix4Pm final : public PciFunction {
   u64 read_apm(Access access);
   void write_apm(Access access, u64 value);
   void apmc_written(u8 value);
+  void set_acpi_mode(bool on);
 
   u16 pm_status() const;
   void set_pm_status(u16 bits);

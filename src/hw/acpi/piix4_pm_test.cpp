@@ -19,7 +19,7 @@ constexpr unsigned kSci = 9;
 enum class Smm { No, Yes };
 
 struct Rig : PciTestBus {
-  explicit Rig(Smm smm = Smm::No, Piix4PmConfig config = {})
+  explicit Rig(Smm smm = Smm::Yes, Piix4PmConfig config = {})
       : pm("pm",
            {.time = machine.time,
             .sci = machine.pin(kSci),
@@ -121,9 +121,22 @@ TEST(Piix4Pm, PortsAnswerWhereAndWhenEnabled) {
   EXPECT_EQ(rig.machine.in16(0xb000), 0xffff);
 }
 
+TEST(Piix4Pm, WithoutSmmTheModeIsAlwaysAcpi) {
+  Rig rig(Smm::No);
+  EXPECT_EQ(rig.pm.config_read(0x5b, 1), 0x02u);  // "SMM is set up"
+  EXPECT_EQ(rig.machine.in16(kPm + 4), 1);
+  rig.machine.out8(0xb2, 0xf0);
+  EXPECT_EQ(rig.machine.in16(kPm + 4), 1);
+  rig.machine.out16(kPm + 4, 0);
+  EXPECT_EQ(rig.machine.in16(kPm + 4), 1);
+  rig.pm.reset(ResetKind::System);
+  rig.open();
+  EXPECT_EQ(rig.machine.in16(kPm + 4), 1);
+}
+
 TEST(Piix4Pm, AcpiModeThroughApmc) {
   Rig rig;
-  EXPECT_EQ(rig.pm.config_read(0x5b, 1), 0x02u);  // "SMM is set up"
+  EXPECT_EQ(rig.pm.config_read(0x5b, 1), 0x00u);
   rig.machine.out8(0xb2, 0xf1);
   EXPECT_EQ(rig.machine.in16(kPm + 4), 1);
   EXPECT_EQ(rig.machine.in8(0xb2), 0xf1);

@@ -111,6 +111,10 @@ void ApicBus::eoi(u8 vector) {
   for (Ioapic* ioapic : ioapics_) ioapic->eoi(vector);
 }
 
+void ApicBus::taken(u8 vector) {
+  for (Ioapic* ioapic : ioapics_) ioapic->taken(vector);
+}
+
 IrqStatus ApicBus::set_irq(unsigned pin, bool level) {
   if (pin > 1) return IrqStatus::Ignored;
   for (Lapic* lapic : lapics_) lapic->set_lint(pin, level);

@@ -62,6 +62,8 @@ class ApicBus final : public MsiSink, public IrqSink, public MmioHandler {
   IrqStatus send_msi(const MsiMessage& message) override;
   // A local APIC broadcasts the end of a level-triggered interrupt.
   void eoi(u8 vector);
+  // A CPU has accepted an interrupt with this vector.
+  void taken(u8 vector);
   // Pins 0 and 1: LINT0 and LINT1 of every CPU.
   IrqStatus set_irq(unsigned pin, bool level) override;
 

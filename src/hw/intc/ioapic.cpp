@@ -107,6 +107,17 @@ void Ioapic::eoi(u8 vector) {
   }
 }
 
+void Ioapic::on_taken(unsigned pin, std::function<void()> notify) {
+  watched_pin_ = pin;
+  taken_ = std::move(notify);
+}
+
+void Ioapic::taken(u8 vector) {
+  if (!taken_) return;
+  const u64 entry = state_.ioredtbl[watched_pin_];
+  if (vector_of(entry) == vector && !is_level(entry) && !(entry & IoapicState::kMasked)) taken_();
+}
+
 u64 Ioapic::read(Access access) {
   switch (access.offset & 0xff) {
     case kIoregsel: return state_.ioregsel;

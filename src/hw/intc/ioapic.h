@@ -54,6 +54,11 @@ class Ioapic final : public Device, public IrqSink, public MmioHandler {
   // A local APIC ended an interrupt with this vector that was level-triggered.
   void eoi(u8 vector);
 
+  // A CPU has accepted an interrupt with this vector.
+  void taken(u8 vector);
+  // Tells when that was an edge of this pin: of one pin, the timer's.
+  void on_taken(unsigned pin, std::function<void()> notify);
+
   // The message that an entry sends, as a write to FEEx_xxxxh.
   static MsiMessage message_of(u64 entry);
   // Tells of each entry written, so that an accelerator can mirror it as a route.
@@ -78,6 +83,8 @@ class Ioapic final : public Device, public IrqSink, public MmioHandler {
   // Wiring
   MsiSink& apics_;
   std::function<void(unsigned)> changed_;
+  unsigned watched_pin_ = 0;
+  std::function<void()> taken_;
   Region registers_;
 
   // State

@@ -231,7 +231,8 @@ void Lapic::update() {
 
 int Lapic::acknowledge() {
   int vector = -1;
-  if (extint_asked() && bus_.extint() != nullptr) {
+  const bool external = extint_asked() && bus_.extint() != nullptr;
+  if (external) {
     state_.extint = false;
     vector = bus_.extint()->acknowledge();
   } else if (vector = deliverable(); vector >= 0) {
@@ -240,6 +241,7 @@ int Lapic::acknowledge() {
   }
   trace(kLapicAcknowledge, id(), vector);
   update();
+  if (!external && vector >= 0) bus_.taken(static_cast<u8>(vector));
   return vector;
 }
 

@@ -10,6 +10,7 @@ TRACE_EVENT(kPicAcknowledge, "pic.acknowledge", "vector {:#04x}");
 
 namespace {
 
+constexpr unsigned kTimer = 0;
 constexpr unsigned kCascade = 2;
 constexpr unsigned kSpurious = 7;
 constexpr AccessRules kBytes{.handler_max = 1};
@@ -254,6 +255,7 @@ int Pic::acknowledge() {
   }
   trace(kPicAcknowledge, vector);
   update();
+  if (ir == kTimer && timer_taken_) timer_taken_();
   return vector;
 }
 

@@ -11,6 +11,8 @@
 //   io_root.map(0x4d0, pic.elcr_ports());   IrqLine com1{pic, 4};
 #pragma once
 
+#include <functional>
+
 #include "hw/core/cpu_interrupts.h"
 #include "hw/core/device.h"
 #include "hw/core/irq.h"
@@ -93,6 +95,8 @@ class Pic final : public Device, public IrqSink, public InterruptSource {
   // request). The processor ran the cycles, so there is always a vector.
   int acknowledge() override;
   bool pending() const override { return intr_.level(); }
+  // Tells when the CPU has accepted a request of pin 0, the timer's.
+  void on_timer_taken(std::function<void()> notify) { timer_taken_ = std::move(notify); }
 
   Region& master_ports() { return master_ports_; }  // 20h, 21h
   Region& slave_ports() { return slave_ports_; }    // A0h, A1h
@@ -112,6 +116,7 @@ class Pic final : public Device, public IrqSink, public InterruptSource {
 
   // Wiring
   IrqLine intr_;
+  std::function<void()> timer_taken_;
   Window<Pic> master_window_{*this, &Pic::read_master, &Pic::write_master};
   Window<Pic> slave_window_{*this, &Pic::read_slave, &Pic::write_slave};
   Window<Pic> elcr_window_{*this, &Pic::read_elcr, &Pic::write_elcr};

@@ -22,6 +22,7 @@ constexpr u8 kSmramClosed = 1 << 5;
 constexpr u8 kSmramLock = 1 << 4;
 constexpr u8 kSmramEnable = 1 << 3;
 constexpr u8 kSmramBase = 0x02;  // read-only: A0000h
+constexpr u64 kSmramAddress = 0xa'0000, kSmramSize = 128 * KiB;
 
 // §3.2 of the data sheet.
 constexpr ConfigRegister kRegisters[] = {
@@ -73,9 +74,11 @@ constexpr SegmentRow kSegments[] = {
     {0xd'8000, 16 * KiB, Control::PamLow, 4},  {0xd'c000, 16 * KiB, Control::PamHigh, 4},
     {0xe'0000, 16 * KiB, Control::PamLow, 5},  {0xe'4000, 16 * KiB, Control::PamHigh, 5},
     {0xe'8000, 16 * KiB, Control::PamLow, 6},  {0xe'c000, 16 * KiB, Control::PamHigh, 6},
-    {0xf'0000, 64 * KiB, Control::PamHigh, 0}, {0xa'0000, 128 * KiB, Control::Smram, 0},
+    {0xf'0000, 64 * KiB, Control::PamHigh, 0}, {kSmramAddress, kSmramSize, Control::Smram, 0},
     {0x8'0000, 128 * KiB, Control::Hole, 1},   {0xf0'0000, 1 * MiB, Control::Hole, 2},
 };
+
+constexpr u64 kSegmentsEnd = 16 * MiB;
 
 // Over the DRAM.
 constexpr int kSegmentPriority = 1;
@@ -87,6 +90,14 @@ I440fx::Overlay::Overlay(I440fx& owner, Region& target, u64 first, u64 size)
   region.set_owner(owner.id());
   region.set_enabled(false);
   owner.wiring_.system_memory.map(first, region, kSegmentPriority);
+}
+
+I440fx::SmmView::SmmView(I440fx& owner, Region& root)
+    : system(Region::alias("system", owner.wiring_.system_memory, 0, Region::kWholeSpace)),
+      smram(Region::alias("smram", owner.dram_, kSmramAddress, kSmramSize)) {
+  smram.set_owner(owner.id());
+  root.map(0, system);
+  root.map(kSmramAddress, smram, kSegmentPriority);
 }
 
 I440fx::I440fx(std::string id, const I440fxWiring& wiring, Device* parent)
@@ -105,19 +116,22 @@ I440fx::I440fx(std::string id, const I440fxWiring& wiring, Device* parent)
       config_ports_(root_bus_),
       pci_space_("pci", wiring.pci_memory),
       dram_(Region::ram("dram-reads", wiring.ram)),
-      split_(Region::mmio("dram-writes", 1 * MiB, split_window_)) {
+      split_(Region::mmio("dram-writes", 1 * MiB, split_window_)),
+      abort_(Region::mmio("master-abort", kSegmentsEnd, abort_window_)) {
   ensure(wiring.ram->size() >= 1 * MiB, "the bridge has DRAM for the first MiB");
   config().define(kRegisters);
   root_bus_.add(*this, PciBus::devfn(0, 0)).value();
   Transaction transaction(wiring_.memory);
   for (const SegmentRow& row : kSegments) {
     Segment& segment = segments_.emplace_back();
+    segment.abort.emplace(*this, abort_, row.first, row.size);
     segment.pci.emplace(*this, wiring_.pci_memory, row.first, row.size);
     if (row.control != Control::PamLow && row.control != Control::PamHigh) continue;
     segment.dram_reads.emplace(*this, dram_, row.first, row.size);
     segment.dram_reads->region.set_readonly(true);
     segment.dram_writes.emplace(*this, split_, row.first, row.size);
   }
+  if (wiring_.smm) smm_view_.emplace(*this, *wiring_.smm);
   guard_smram();
   update_segments();
 }
@@ -161,9 +175,11 @@ I440fx::Route I440fx::route_of(unsigned segment) const {
 
 void I440fx::update_segments() {
   Transaction transaction(wiring_.memory);
+  if (smm_view_) smm_view_->smram.set_enabled((smram_ & kSmramEnable) != 0);
   unsigned number = 0;
   for (Segment& segment : segments_) {
     const Route route = route_of(number++);
+    segment.abort->region.set_enabled(route == Route::Pci);
     segment.pci->region.set_enabled(route == Route::Pci);
     if (!segment.dram_reads) continue;
     segment.dram_reads->region.set_enabled(route == Route::DramReads);

@@ -30,6 +30,9 @@ struct I440fxWiring {
   Region& io_window;
   std::shared_ptr<RamBlock> ram;  // offset = address, for the first MiB at least
   MsiSink* msi = nullptr;
+  // With SMM: the map that CPUs in system-management mode see, which the bridge fills. D_CLS, which
+  // would keep their data accesses out of SMRAM but not their fetches, is storage.
+  Region* smm = nullptr;
 };
 
 class I440fx final : public PciFunction {
@@ -63,13 +66,21 @@ class I440fx final : public PciFunction {
     Overlay(I440fx& owner, Region& target, u64 first, u64 size);
     Region region;
   };
+  // What CPUs in system-management mode see: the system's memory, and SMRAM in front of it.
+  struct SmmView {
+    SmmView(I440fx& owner, Region& root);
+    Region system, smram;
+  };
   // One piece with a register field of its own.
   struct Segment {
+    std::optional<Overlay> abort;  // under pci: nobody there answers
     std::optional<Overlay> pci;
     std::optional<Overlay> dram_reads;  // PAM's segments only
     std::optional<Overlay> dram_writes;
   };
 
+  u64 read_abort(Access) { return ~u64{0}; }
+  void write_abort(Access, u64) {}
   u64 read_split(Access access);
   void write_split(Access access, u64 value);
   void guard_smram();
@@ -86,7 +97,12 @@ class I440fx final : public PciFunction {
   Region dram_;             // the target of aliases, not on the map itself
   Window<I440fx> split_window_{*this, &I440fx::read_split, &I440fx::write_split};
   Region split_;
+  // What a cycle that no PCI function takes reads as. An alias of PCI's side alone would show the
+  // DRAM through its gaps.
+  Window<I440fx> abort_window_{*this, &I440fx::read_abort, &I440fx::write_abort};
+  Region abort_;
   std::list<Segment> segments_;
+  std::optional<SmmView> smm_view_;  // with SMM
 
   // Derived from configuration space
   u8 smram_ = 0;  // before the write in progress

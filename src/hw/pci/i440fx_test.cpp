@@ -15,7 +15,7 @@ using testing::IsEmpty;
 
 // DRAM filled with 0xdd bytes; behind PCI a memory that answers 'p' everywhere and notes writes.
 struct Rig {
-  Rig() {
+  explicit Rig(Region* smm_root = nullptr) : smm(smm_root) {
     m.memory_root.map(0, pci_memory, -1);
     pci_memory.map(0, probe);
     m.io_root.map(0xcf8, pmc.config_ports());
@@ -25,6 +25,7 @@ struct Rig {
   void write(unsigned offset, unsigned size, u32 value) { pmc.config_write(offset, size, value); }
   u32 read(unsigned offset, unsigned size) { return pmc.config_read(offset, size); }
 
+  Region* const smm;
   TestMachine m;
   LetterPorts pci_side{'p'};
   Region pci_memory = Region::container("pci-memory", Region::kWholeSpace);
@@ -36,7 +37,8 @@ struct Rig {
               .pci_memory = pci_memory,
               .io_window = m.io_root,
               .ram = m.ram,
-              .msi = &m}};
+              .msi = &m,
+              .smm = smm}};
 };
 
 TEST(I440fx, Conforms) {
@@ -171,6 +173,38 @@ TEST(I440fx, SmramOpensOnlyWhenEnabled) {
     for (u64 at : {u64{0xa0000}, u64{0xbfffc}}) expect_route(rig, at, open, open);
     EXPECT_EQ(rig.read(0x72, 1), value | 2) << "C_BASE_SEG is fixed";
   }
+}
+
+TEST(I440fx, WherePciAnswersNotTheDramStaysHidden) {
+  Rig rig;
+  rig.pci_memory.unmap(rig.probe);
+  for (const u64 at : {0xa0000, 0xbfffc, 0xc0000, 0xf0000}) {
+    rig.m.write_mem(at, 4, 0x1234'5678);
+    EXPECT_EQ(rig.m.read_mem(at, 4), 0xffff'ffffu) << at;
+    EXPECT_EQ(rig.m.ram->load<u32>(at), 0xdddd'ddddu) << at;
+  }
+  rig.write(0x59, 1, 0x30);
+  EXPECT_EQ(rig.m.read_mem(0xf0000, 4), 0xdddd'ddddu);
+}
+
+// What a CPU in system-management mode sees: SMRAM when G_SMRAME is set, open or not.
+TEST(I440fx, SmmSeesSmram) {
+  Region root = Region::container("smm", Region::kWholeSpace);
+  AddressSpace smm("smm", root);
+  Rig rig(&root);
+  rig.m.ram->store<u8>(0xa0000, 0x5a);
+  EXPECT_EQ(smm.load({0xa0000}, 1), 'p');
+  rig.write(0x72, 1, 0x08);
+  EXPECT_EQ(smm.load({0xa0000}, 1), 0x5au);
+  EXPECT_EQ(rig.m.read_mem(0xa0000, 1), 'p');
+  smm.store({0xbffff}, 1, 0x77);
+  EXPECT_EQ(rig.m.ram->load<u8>(0xbffff), 0x77u);
+  EXPECT_EQ(smm.load({0x9ffff}, 1), 0xddu) << "all else is as ever";
+  EXPECT_EQ(smm.load({0xc0000}, 1), 'p');
+  rig.write(0x59, 1, 0x30);
+  EXPECT_EQ(smm.load({0xf0000}, 1), 0xddu);
+  rig.pmc.reset(ResetKind::System);
+  EXPECT_EQ(smm.load({0xa0000}, 1), 'p');
 }
 
 TEST(I440fx, SmramLockHoldsUntilReset) {

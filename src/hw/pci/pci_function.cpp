@@ -149,9 +149,12 @@ void PciFunction::set_interrupt_pin(IntxPin pin) {
 u32 PciFunction::config_read(unsigned offset, unsigned size) { return config_.get(offset, size); }
 
 void PciFunction::config_write(unsigned offset, unsigned size, u32 value) {
+  const bool mastered = bus_master();
   config_.write(offset, size, value);
+  const bool mastering_changed = bus_master() != mastered;  // whether messages can be sent
   for (PciCapability* capability : capabilities_)
-    if (offset < capability->offset_ + capability->size_ && capability->offset_ < offset + size)
+    if (mastering_changed ||
+        (offset < capability->offset_ + capability->size_ && capability->offset_ < offset + size))
       capability->config_written();
   update_bars();
   update_intx(Edge::Drive);
@@ -279,6 +282,8 @@ PciCapability::PciCapability(PciFunction& function, u8 id, unsigned size)
 }
 
 PciCapability::~PciCapability() { std::erase(function_.capabilities_, this); }
+
+bool PciCapability::can_send() const { return function_.bus_master(); }
 
 IrqStatus PciCapability::send(const MsiMessage& message) {
   if (!function_.bus_master()) return IrqStatus::Ignored;

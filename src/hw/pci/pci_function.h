@@ -155,10 +155,12 @@ class PciCapability {
   ConfigSpace& config() { return function_.config_; }
   const ConfigSpace& config() const { return function_.config_; }
   PciFunction& function() { return function_; }
+  bool can_send() const;  // bus mastering is on
   // A message on the bus: needs bus mastering, else Ignored.
   IrqStatus send(const MsiMessage& message);
 
-  // After a guest's write into the capability, and after configuration space was reset.
+  // After a guest's write into the capability or that turns bus mastering on or off, and after
+  // configuration space was reset.
   virtual void config_written() {}
   virtual void reset() {}
   virtual void describe(StateVisitor& /*v*/) {}

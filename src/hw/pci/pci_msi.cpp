@@ -91,7 +91,7 @@ bool PciMsi::masked(unsigned vector) const {
 }
 
 bool PciMsi::open(unsigned vector) const {
-  return enabled() && vector < allocated() && !masked(vector);
+  return enabled() && can_send() && vector < allocated() && !masked(vector);
 }
 
 IrqStatus PciMsi::notify(unsigned vector) {

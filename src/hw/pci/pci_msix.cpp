@@ -62,7 +62,7 @@ bool PciMsiX::pending(unsigned vector) const {
   return test_bit(pending_[vector / 64], vector % 64);
 }
 
-bool PciMsiX::open(unsigned vector) const { return enabled() && !masked(vector); }
+bool PciMsiX::open(unsigned vector) const { return enabled() && can_send() && !masked(vector); }
 
 IrqStatus PciMsiX::notify(unsigned vector) {
   ensure(vector < config_.vectors, "an MSI-X vector of this function");

@@ -20,6 +20,7 @@
 #include "hw/core/irq.h"
 #include "hw/rtc/calendar.h"
 #include "memory/region.h"
+#include "state/properties.h"
 
 namespace menura {
 
@@ -36,6 +37,7 @@ enum class RtcLostTicks : u8 {
   Discard,
   Slew,  // they are repeated, faster than the period, until the guest's count is right again
 };
+std::span<const std::string_view> enum_names(RtcLostTicks);
 
 class Rtc final : public Device, public MmioHandler {
  public:
@@ -45,6 +47,10 @@ class Rtc final : public Device, public MmioHandler {
     std::optional<i64> date = {};
     i64 utc_offset_s = 0;  // added to it: the time zone for a guest that keeps local time
     RtcLostTicks lost_ticks = RtcLostTicks::Discard;
+    // What -global sets; the rest is -rtc's.
+    void describe(PropertyVisitor& p) {
+      p.field("lost_tick_policy", lost_ticks, "what becomes of ticks the guest did not take");
+    }
   };
   static constexpr u8 kCentury = 0x32;
 

@@ -22,7 +22,11 @@ constexpr i64 kRetryNs = 100'000;
 constexpr u32 kMaxLost = 100'000;
 constexpr i64 kLookAgainNs = 60 * kNsPerSecond;
 
+constexpr std::string_view kLostTicks[] = {"discard", "slew"};
+
 }  // namespace
+
+std::span<const std::string_view> enum_names(RtcLostTicks) { return kLostTicks; }
 
 // Table 5: RS 1 and 2 give 256 and 128 Hz with this time base, 3 to 15 give 8192 to 2 Hz.
 i64 Rtc::period_ticks() const {

@@ -49,11 +49,14 @@ constexpr i64 kShortestPeriodNs = 10'000;
 Hpet::Comparator::Comparator(Hpet& hpet, unsigned number)
     : index(number),
       timer(hpet.time_, [&hpet, this] { hpet.matched(*this); }),
-      regs(kTimerRegisters) {}
+      regs(kTimerRegisters),
+      lost(LostTickPolicy::Delay, hpet.time_, owed,
+           [&hpet, this] { return hpet.send_edge(*this); }) {}
 
 void Hpet::Comparator::describe(StateVisitor& v) {
   regs.describe(v);
   v.field("period", period);
+  v.field("owed", owed);
   v.field("timer", timer);
 }
 
@@ -83,6 +86,7 @@ void Hpet::reset(ResetKind) {
   for (Comparator& c : comparators_) {
     c.regs.reset();
     c.period = 0;
+    c.lost.forget();
     c.timer.cancel();
   }
   legacy_active_.set(false);
@@ -97,12 +101,21 @@ void Hpet::describe(StateVisitor& v) {
 }
 
 Result<void> Hpet::restored() {
-  for (const Comparator& c : comparators_)
+  for (Comparator& c : comparators_) {
     if ((c.config() & kFsbEnable) && !config_.fsb)
       return fail(Errc::Corrupt, "HPET timer {} sends messages, which this one cannot", c.index);
-  legacy_active_.import(legacy());
+    c.lost.restored(tick_period_ns(c));
+  }
+  legacy_active_.set(legacy());  // a kernel's PIT only knows by this line
   for (unsigned gsi = 0; gsi < lines_.size(); gsi++) lines_[gsi].import(wanted(gsi));
   return {};
+}
+
+// Ticks of a faster comparator are no time that a guest keeps.
+i64 Hpet::tick_period_ns(const Comparator& c) const {
+  const u64 shortest = kShortestPeriodNs / kPeriodNs;
+  const bool ticks = c.periodic() && c.period >= shortest && c.period <= bit(40);
+  return ticks ? static_cast<i64>(c.period) * kPeriodNs : 0;
 }
 
 bool Hpet::enabled() const { return regs_.get(HpetReg::Configuration) & kEnable; }
@@ -170,25 +183,39 @@ void Hpet::arm(Comparator& c) {
 
 void Hpet::matched(Comparator& c) {
   trace(kHpetMatch, c.index);
+  u64 due = 1;
   if (c.periodic() && c.period != 0) {
-    // The next value ahead; those that were missed are one interrupt.
+    // The next value ahead.
     const u64 value = c.regs.get(HpetTimerReg::Comparator);
     const u64 late = (counter() - value) & c.mask();
-    c.regs.set(HpetTimerReg::Comparator, (value + (late / c.period + 1) * c.period) & c.mask());
+    due += late / c.period;
+    c.regs.set(HpetTimerReg::Comparator, (value + due * c.period) & c.mask());
   }
   arm(c);
-  const u64 config = c.config();
-  if (config & kFsbEnable) {
-    const u64 message = c.regs.get(HpetTimerReg::FsbRoute);
-    if (config & kInterrupt)
-      msi_->send_msi({.address = message >> 32, .data = static_cast<u32>(message)});
-  } else if (config & kLevel) {
+  if ((c.config() & (kLevel | kFsbEnable)) == kLevel) {
     regs_.set(HpetReg::Status, regs_.get(HpetReg::Status) | bit(c.index));
     update_lines();
-  } else if (config & kInterrupt) {
-    lines_[route(c)].pulse();
-    update_lines();  // another comparator may hold the line
+  } else if (c.config() & kInterrupt) {
+    const IrqStatus status = send_edge(c);
+    if (const i64 period = tick_period_ns(c)) c.lost.ticked(static_cast<i64>(due), status, period);
   }
+}
+
+IrqStatus Hpet::send_edge(Comparator& c) {
+  if (c.config() & kFsbEnable) {
+    const u64 message = c.regs.get(HpetTimerReg::FsbRoute);
+    return msi_->send_msi({.address = message >> 32, .data = static_cast<u32>(message)});
+  }
+  const IrqStatus status = lines_[route(c)].pulse();
+  update_lines();  // another comparator may hold the line
+  return status;
+}
+
+void Hpet::tick_taken() {
+  Comparator& c = comparators_[0];
+  if (!legacy() || c.config() & kFsbEnable) return;
+  if (c.timer.deadline() <= time_.now_ns()) matched(c);
+  c.lost.taken();
 }
 
 u64 Hpet::read(Access access) {
@@ -244,7 +271,10 @@ void Hpet::write_configuration(u64 value, u64 mask) {
   if (enabled() && !was_enabled)
     counter_base_ = static_cast<i64>(present - static_cast<u64>(time_.now_ns() / kPeriodNs));
   if (!enabled()) regs_.set(HpetReg::Counter, present);
-  if (enabled() != was_enabled) arm_all();
+  if (enabled() != was_enabled) {
+    for (Comparator& c : comparators_) c.lost.forget();
+    arm_all();
+  }
   if (legacy_active_.level() != legacy()) legacy_active_.set(legacy());
   update_lines();
 }
@@ -271,6 +301,7 @@ void Hpet::write_timer_config(Comparator& c, u64 value, u64 mask) {
   // An edge-triggered timer has no status.
   if (!(c.config() & kLevel))
     regs_.set(HpetReg::Status, regs_.get(HpetReg::Status) & ~bit(c.index));
+  if (old != c.config()) c.lost.forget();
   if (((old ^ c.config()) & (k32Bit | kPeriodic)) != 0) arm(c);
   update_lines();
 }
@@ -278,6 +309,7 @@ void Hpet::write_timer_config(Comparator& c, u64 value, u64 mask) {
 // Periodic (§2.3.9.2.2): the value last written is the period; only after VAL_SET, which clears
 // itself, is it also the next match.
 void Hpet::write_comparator(Comparator& c, u64 value, u64 mask) {
+  c.lost.forget();
   if (c.periodic()) c.period = merge(c.period, value, mask) & c.mask();
   if (!c.periodic() || (c.config() & kSetValue)) {
     c.regs.set(HpetTimerReg::Comparator, value & c.mask());

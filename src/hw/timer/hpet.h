@@ -3,7 +3,8 @@
 // Owner: the board. Threads: under the machine lock. Source: IA-PC HPET specification 1.0a.
 // All comparators are 64 bits wide and can be periodic. The legacy interrupts pass through: the
 // PIT's IRQ0 enters at pin 0 and the RTC's IRQ8 at pin 1, and while the HPET replaces them they
-// stop here. Periods under 10 us are stretched to that.
+// stop here. Periods under 10 us are stretched to that. Matches of a periodic, edge-triggered
+// comparator that a starved host comes to too late are delivered later, one by one, as the PIT's.
 // Example:
 //   Hpet hpet("hpet", {}, time, gsi, &bus);    memory_root.map(0xfed0'0000, hpet.registers());
 //   Pit pit("pit", {}, time, {IrqLine{hpet, Hpet::kPitInput}, {}, {}});
@@ -17,6 +18,7 @@
 #include "hw/core/irq.h"
 #include "hw/core/msi.h"
 #include "hw/core/register_file.h"
+#include "hw/timer/lost_ticks.h"
 #include "memory/region.h"
 
 namespace menura {
@@ -52,6 +54,8 @@ class Hpet final : public Device, public IrqSink, public MmioHandler {
   void write(Access access, u64 value) override;
   Region& registers() { return registers_; }  // 1 KiB
   u64 counter() const;
+  // The CPU has accepted IRQ0: an owed tick may follow.
+  void tick_taken();
 
  private:
   struct Comparator {
@@ -66,6 +70,8 @@ class Hpet final : public Device, public IrqSink, public MmioHandler {
     Timer timer;
     RegisterFile<HpetTimerReg, 3> regs;
     u64 period = 0;  // what a periodic comparator adds to itself
+    u32 owed = 0;
+    LostTicks lost;
   };
 
   bool enabled() const;
@@ -78,6 +84,8 @@ class Hpet final : public Device, public IrqSink, public MmioHandler {
   void arm(Comparator& c);
   void arm_all();
   void matched(Comparator& c);
+  IrqStatus send_edge(Comparator& c);
+  i64 tick_period_ns(const Comparator& c) const;  // 0: not periodic
   // The GSI that a comparator drives.
   unsigned route(const Comparator& c) const;
   bool holds(const Comparator& c) const;  // asserts its level now

@@ -9,7 +9,6 @@ namespace menura {
 
 TRACE_EVENT(kPitControl, "pit.control", "{:#04x}");
 TRACE_EVENT(kPitCount, "pit.count", "counter {} count {:#x}");
-TRACE_EVENT(kPitLost, "pit.lost", "{} ticks wait");
 
 namespace {
 
@@ -20,9 +19,6 @@ constexpr unsigned kIrq0 = 0;
 // Outputs faster than this are sampled, so that a guest cannot keep the loop busy with one counter.
 constexpr i64 kShortestPeriodTicks = 12;
 constexpr i64 kSampleNs = 10'000;
-// Lost ticks return at most this often, and no more than so many are owed.
-constexpr i64 kRetryNs = 100'000;
-constexpr u32 kMaxLost = 10'000;
 
 }  // namespace
 
@@ -40,14 +36,13 @@ void PitState::describe(StateVisitor& v) {
 
 Pit::Pit(std::string id, Config config, TimerQueue& time, std::array<IrqLine, 3> outputs)
     : Device(std::move(id)),
-      config_(config),
       time_(time),
       outputs_(outputs),
       edges_{Timer{time, [this] { catch_up(0), arm(0); }},
              Timer{time, [this] { catch_up(1), arm(1); }},
              Timer{time, [this] { catch_up(2), arm(2); }}},
-      retry_(time, [this] { retry(); }),
-      ports_(Region::mmio("pit", 4, *this, {.handler_max = 1})) {}
+      ports_(Region::mmio("pit", 4, *this, {.handler_max = 1})),
+      lost_(config.lost_ticks, time, state_.lost_ticks, [this] { return inject_tick(); }) {}
 
 void Pit::reset(ResetKind) {
   const i64 now = pit_tick_at(time_.now_ns());
@@ -58,8 +53,7 @@ void Pit::reset(ResetKind) {
     arm(i);
   }
   state_.speaker_on = false;
-  state_.lost_ticks = 0;
-  retry_.cancel();
+  lost_.forget();
 }
 
 void Pit::describe(StateVisitor& v) { v.field("state", state_); }
@@ -71,8 +65,7 @@ Result<void> Pit::restored() {
     outputs_[i].import(c.output_at(c.driven));
     arm(i);
   }
-  state_.lost_ticks = std::min(state_.lost_ticks, kMaxLost);
-  arm_retry();
+  lost_.restored(tick_period_ns());
   return {};
 }
 
@@ -98,8 +91,7 @@ void Pit::drive(unsigned index, i64 to) {
   if (rises > 0 || (level && !out.level())) {
     if (out.level()) out.lower();
     const IrqStatus status = out.raise();
-    const i64 unseen = std::max<i64>(rises, 1) - 1;
-    if (index == kIrq0) note_lost(unseen + (status == IrqStatus::Coalesced ? 1 : 0));
+    if (index == kIrq0) lost_.ticked(std::max<i64>(rises, 1), status, tick_period_ns());
   }
   if (out.level() != level) out.set(level);
 }
@@ -115,28 +107,21 @@ void Pit::arm(unsigned index) {
   edges_[index].arm(deadline);
 }
 
-void Pit::note_lost(i64 edges) {
-  if (edges <= 0 || config_.lost_ticks == LostTickPolicy::Discard) return;
-  state_.lost_ticks = static_cast<u32>(std::min<i64>(state_.lost_ticks + edges, kMaxLost));
-  trace(kPitLost, state_.lost_ticks);
-  if (!retry_.armed()) arm_retry();
-}
+i64 Pit::tick_period_ns() const { return pit_tick_ns(state_.counters[kIrq0].initial); }
 
-// Four tries a period: a guest that keeps up again makes good without being flooded.
-void Pit::arm_retry() {
-  const PitCounterState& c = state_.counters[kIrq0];
-  if (state_.lost_ticks == 0 || c.initial == 0) return retry_.cancel();
-  retry_.arm(time_.now_ns() + std::max(pit_tick_ns(c.initial) / 4, kRetryNs));
-}
-
-void Pit::retry() {
-  catch_up(kIrq0);
+IrqStatus Pit::inject_tick() {
   IrqLine& out = outputs_[kIrq0];
   const bool level = out.level();
   if (level) out.lower();
-  if (out.raise() != IrqStatus::Coalesced) state_.lost_ticks--;
+  const IrqStatus status = out.raise();
   if (!level) out.lower();
-  arm_retry();
+  return status;
+}
+
+void Pit::tick_taken() {
+  catch_up(kIrq0);
+  arm(kIrq0);
+  lost_.taken();
 }
 
 IrqStatus Pit::set_irq(unsigned pin, bool level) {
@@ -187,7 +172,7 @@ void Pit::write_control(u8 value) {
     state_.counters[select].write_control(value);
     drive(select, now);
     arm(select);
-    if (select == kIrq0) state_.lost_ticks = 0;
+    if (select == kIrq0) lost_.forget();
   }
 }
 
@@ -205,7 +190,7 @@ void Pit::write_counter(unsigned index, u8 value) {
     c.high_byte_next_in = false;
     trace(kPitCount, index, count);
     c.write_count(count, now);
-    if (index == kIrq0) state_.lost_ticks = 0;
+    if (index == kIrq0) lost_.forget();
   }
   drive(index, now);
   arm(index);

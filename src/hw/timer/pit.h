@@ -14,7 +14,9 @@
 #include "event/timer.h"
 #include "hw/core/device.h"
 #include "hw/core/irq.h"
+#include "hw/timer/lost_ticks.h"
 #include "memory/region.h"
+#include "state/properties.h"
 
 namespace menura {
 
@@ -90,16 +92,13 @@ struct PitState {
   void describe(StateVisitor& v);
 };
 
-// What becomes of IRQ0 edges that the guest did not take in time.
-enum class LostTickPolicy : u8 {
-  Discard,
-  Delay,  // they are injected again, one at a time, as soon as the guest can take them
-};
-
 class Pit final : public Device, public IrqSink, public MmioHandler {
  public:
   struct Config {
     LostTickPolicy lost_ticks = LostTickPolicy::Delay;
+    void describe(PropertyVisitor& p) {
+      p.field("lost_tick_policy", lost_ticks, "what becomes of ticks the guest did not take");
+    }
   };
   Pit(std::string id, Config config, TimerQueue& time, std::array<IrqLine, 3> outputs);
 
@@ -111,6 +110,8 @@ class Pit final : public Device, public IrqSink, public MmioHandler {
   // The gate of counter `pin`.
   IrqStatus set_irq(unsigned pin, bool level) override;
   bool gate(unsigned counter) const { return state_.counters[counter].gate; }
+  // The CPU has accepted IRQ0: an owed tick may follow.
+  void tick_taken();
   // OUT of a counter now.
   bool output(unsigned counter);
 
@@ -136,22 +137,18 @@ class Pit final : public Device, public IrqSink, public MmioHandler {
   void drive(unsigned index, i64 to);
   // For the next edge, if OUT is wired.
   void arm(unsigned index);
-  void note_lost(i64 edges);
-  void retry();
-  void arm_retry();
-
-  // Configuration
-  const Config config_;
+  IrqStatus inject_tick();
+  i64 tick_period_ns() const;
 
   // Wiring
   TimerQueue& time_;
   std::array<IrqLine, 3> outputs_;
   std::array<Timer, 3> edges_;
-  Timer retry_;
   Region ports_;
 
   // State
   PitState state_;
+  LostTicks lost_;  // counted in state_
 };
 
 }  // namespace menura

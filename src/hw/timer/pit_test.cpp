@@ -309,7 +309,7 @@ TEST_F(PitTest, LateCallbacksLoseNoEdge) {
   EXPECT_EQ(m.pin_rises(0), before + 1);
 }
 
-struct LostTicks : testing::Test {
+struct LostTickTest : testing::Test {
   void build(LostTickPolicy policy) {
     pit = std::make_unique<Pit>("pit", Pit::Config{policy}, m.time,
                                 std::array<IrqLine, 3>{IrqLine{guest, 0}, {}, {}});
@@ -338,7 +338,7 @@ struct LostTicks : testing::Test {
   std::unique_ptr<Pit> pit;
 };
 
-TEST_F(LostTicks, DelayedOnesAllArrive) {
+TEST_F(LostTickTest, DelayedOnesAllArrive) {
   build(LostTickPolicy::Delay);
   m.step_ns(10'000'000);
   EXPECT_EQ(ticks, 10u);
@@ -352,7 +352,7 @@ TEST_F(LostTicks, DelayedOnesAllArrive) {
   EXPECT_EQ(ticks, 50u);
 }
 
-TEST_F(LostTicks, DiscardedOnesDoNot) {
+TEST_F(LostTickTest, DiscardedOnesDoNot) {
   build(LostTickPolicy::Discard);
   busy = true;
   m.step_ns(20'000'000);
@@ -361,7 +361,7 @@ TEST_F(LostTicks, DiscardedOnesDoNot) {
   EXPECT_EQ(ticks, 21u);
 }
 
-TEST_F(LostTicks, AStalledHostLosesNone) {
+TEST_F(LostTickTest, AStalledHostLosesNone) {
   build(LostTickPolicy::Delay);
   m.clock.advance_to(m.clock.now_ns() + 50'000'000);
   m.time.run_expired();
@@ -371,7 +371,44 @@ TEST_F(LostTicks, AStalledHostLosesNone) {
   EXPECT_EQ(ticks, 100u);
 }
 
-TEST_F(LostTicks, NewProgramForgetsThem) {
+TEST_F(LostTickTest, TheNextFollowsAsSoonAsOneIsTaken) {
+  build(LostTickPolicy::Delay);
+  busy = true;
+  m.clock.advance_to(m.clock.now_ns() + 10'000'000);
+  m.time.run_expired();
+  EXPECT_EQ(ticks, 1u);
+  for (unsigned taken = 1; taken < 10; taken++) {  // no time passes
+    waiting = false;
+    pit->tick_taken();
+    EXPECT_EQ(ticks, taken + 1);
+  }
+  waiting = false;
+  pit->tick_taken();
+  EXPECT_EQ(ticks, 10u);
+  EXPECT_EQ(pit->state().lost_ticks, 0u);
+}
+
+TEST_F(LostTickTest, TakingOneFindsWhatFellDueMeanwhile) {
+  build(LostTickPolicy::Delay);
+  m.clock.advance_to(m.clock.now_ns() + 3'000'000);  // the host's timer has not run
+  pit->tick_taken();
+  EXPECT_EQ(ticks, 2u) << "the due one, and an owed one at once";
+}
+
+TEST_F(LostTickTest, NobodyOwesAMaskedInterrupt) {
+  TestMachine masked;
+  IrqFunction nobody{[](unsigned, bool) { return IrqStatus::Ignored; }};
+  Pit quiet("pit", {}, masked.time, {IrqLine{nobody, 0}, {}, {}});
+  quiet.reset(ResetKind::PowerOn);
+  quiet.write({3, 1}, 0x34);
+  quiet.write({0, 1}, 0xa9);
+  quiet.write({0, 1}, 0x04);
+  masked.clock.advance_to(50'000'000);
+  masked.time.run_expired();
+  EXPECT_EQ(quiet.state().lost_ticks, 0u);
+}
+
+TEST_F(LostTickTest, NewProgramForgetsThem) {
   build(LostTickPolicy::Delay);
   busy = true;
   m.step_ns(20'000'000);

@@ -3,7 +3,10 @@
 #include "accel/dummy/dummy_accelerator.h"
 #include "accel/jit/jit_accelerator.h"
 #include "accel/kvm/kvm_accelerator.h"
+#include "accel/kvm/kvm_hyperv.h"
+#include "base/units.h"
 #include "machine/catalogue/catalogue_tables.h"
+#include "machine/cpu_options.h"
 #include "machine/machine.h"
 
 namespace menura {
@@ -15,11 +18,17 @@ struct KvmProperties {
   IrqchipChoice kernel_irqchip = IrqchipChoice::Auto;
   Size shadow_memory;
   u32 dirty_ring = 0;
+  bool pit = false;
+  KvmOptions::NotifyExit notify_exit = KvmOptions::NotifyExit::Run;
+  u32 notify_window = 0;
   std::string device = "/dev/kvm";
   void describe(PropertyVisitor& p) {
     p.field("kernel-irqchip", kernel_irqchip, "where the interrupt chips live");
     p.field("kvm-shadow-mem", shadow_memory, "guest memory that shadow page tables may map");
     p.field("dirty-ring-size", dirty_ring, "entries of a vCPU's dirty ring; 0: dirty bitmaps");
+    p.field("pit", pit, "put the interval timer into the kernel, with kernel-irqchip=on");
+    p.field("notify-vmexit", notify_exit, "what a guest that blocks all events comes to");
+    p.field("notify-window", notify_window, "cycles that it may, beyond the processor's minimum");
     p.field("device", device, "path of the KVM device");
   }
 };
@@ -41,6 +50,34 @@ Value options_of(const MachineConfig& config, std::initializer_list<std::string_
   return Value::object();
 }
 
+// hv-...: switches by name, and some with values.
+Result<void> add_hyperv(KvmOptions& options, const CpuOptions::Choice& choice) {
+  if (choice.name == "hv-spinlocks") {
+    if (choice.value == "off") return {};
+    const Result<u64> tries = parse_u64(choice.value);
+    if (!tries || *tries < 0xfff || *tries > KvmOptions::kSpinForEver)
+      return fail(Errc::InvalidArgument,
+                  "CPU property 'hv-spinlocks' is a number from 0xfff to 0xffffffff, not '{}'",
+                  choice.value);
+    options.hyperv_spinlocks = static_cast<u32>(*tries);
+  } else if (choice.name == "hv-vendor-id") {
+    options.hyperv_vendor = choice.value;
+  } else if (choice.name == "hv-passthrough") {
+    KvmIoctl ioctls;
+    const KvmSystem system = TRY(KvmSystem::open(options.device, ioctls));
+    if (choice.on())
+      for (const std::string_view name : offered_hyperv_features(system))
+        options.hyperv.emplace_back(name);
+  } else if (choice.value != "on" && choice.value != "off") {
+    return fail(Errc::InvalidArgument, "CPU property '{}' is on or off, not '{}'", choice.name,
+                choice.value);
+  } else {
+    std::erase(options.hyperv, choice.name);
+    if (choice.on()) options.hyperv.push_back(choice.name);
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const AcceleratorContext& context) {
   KvmProperties properties;
   properties.kernel_irqchip = machine.config().machine.kernel_irqchip;
@@ -50,6 +87,17 @@ Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const Accelerato
   options.irqchip = mode_of(properties.kernel_irqchip);
   options.shadow_memory = properties.shadow_memory.bytes;
   options.dirty_ring = properties.dirty_ring;
+  options.pit = properties.pit;
+  Pit::Config pit;
+  TRY(read_properties(pit, machine.config().with_globals("kvm-pit"), "kvm-pit"));
+  options.lost_ticks = pit.lost_ticks;
+  options.notify_exit = properties.notify_exit;
+  options.notify_window = properties.notify_window;
+  const CpuOptions cpu = TRY(parse_cpu_options(machine.config().cpu), "-cpu");
+  options.expose = cpu.kvm;
+  for (const CpuOptions::Choice& feature : cpu.kvm_features)
+    options.features.emplace_back(feature.name, feature.on());
+  for (const CpuOptions::Choice& choice : cpu.hyperv) TRY(add_hyperv(options, choice), "-cpu");
   return std::unique_ptr<Accelerator>(TRY(
       KvmAccelerator::create(context, {machine.tape(), machine.loop().virtual_time()}, options)));
 }

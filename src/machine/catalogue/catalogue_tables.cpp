@@ -31,6 +31,8 @@ constexpr MachineType kMachineTypes[] = {
 
 constexpr BuiltInKind kBuiltIn[] = {
     {.name = "PIIX4_PM", .properties = [] { return list_properties(Piix4PmConfig{}); }},
+    {.name = "kvm-pit", .properties = [] { return list_properties(Pit::Config{}); }},
+    {.name = "mc146818rtc", .properties = [] { return list_properties(Rtc::Config{}); }},
 };
 
 // -accel options win over -machine accel=; without either, the fastest that works.

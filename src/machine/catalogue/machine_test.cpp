@@ -77,6 +77,79 @@ TEST(MachineTest, ClosedA20WrapsTheSecondMegabyte) {
   EXPECT_EQ(m.memory().load({0x10'0500}, 4), 0u);
 }
 
+u32 device_activity_b(Machine& m) { return config_read(m, 0x0b, 0x58); }
+
+TEST(MachineTest, SmmIsThereUnlessTurnedOff) {
+  for (const OnOffAuto wanted : {OnOffAuto::Auto, OnOffAuto::On, OnOffAuto::Off}) {
+    MachineConfig config = with_accelerator("qtest");
+    config.machine.smm = wanted;
+    const auto machine = Machine::build(std::move(config), catalogue());
+    ASSERT_TRUE(machine) << machine.error().text;
+    Machine& m = **machine;
+    const MachineLock::Guard guard(m.lock());
+    const bool on = wanted != OnOffAuto::Off;
+    EXPECT_EQ(device_activity_b(m), on ? 0u : 0x0200'0000u) << "firmware sets up SMM only if 0";
+    m.io().store({0xcf8}, 4, 0x8000'0070);
+    m.io().store({0xcfe}, 1, 0x0a);  // G_SMRAME
+    m.smm().store({0xa'0000}, 4, 0x1234'5678);
+    EXPECT_EQ(m.smm().load({0xa'0000}, 4), on ? 0x1234'5678u : 0xffff'ffffu);
+    EXPECT_EQ(m.memory().load({0xa'0000}, 4), 0xffff'ffffu);
+  }
+}
+
+TEST(MachineTest, LostTickPoliciesAreRead) {
+  const auto with = [](const char* driver, const char* policy) {
+    MachineConfig config = with_accelerator("qtest");
+    NamedOptions global{.name = driver, .id = {}, .options = Value::object()};
+    global.options.set("lost_tick_policy", policy);
+    config.globals.push_back(std::move(global));
+    return config;
+  };
+  for (const char* good : {"delay", "discard"})
+    EXPECT_EQ(error_of(with("kvm-pit", good)), "no error");
+  for (const char* good : {"slew", "discard"})
+    EXPECT_EQ(error_of(with("mc146818rtc", good)), "no error");
+  EXPECT_NE(error_of(with("kvm-pit", "slew")).find("discard"), std::string::npos);
+  EXPECT_NE(error_of(with("mc146818rtc", "delay")).find("slew"), std::string::npos);
+}
+
+NamedOptions memory_object(std::string id, const char* size) {
+  NamedOptions object{
+      .name = "memory-backend-ram", .id = std::move(id), .options = Value::object()};
+  object.options.set("size", size);
+  return object;
+}
+
+TEST(MachineTest, RamFromMemoryObjects) {
+  MachineConfig config = with_accelerator("qtest");
+  config.smp.cpus = 2;
+  config.objects = {memory_object("near", "3G"), memory_object("far", "1G")};
+  config.numa.nodes = {{.id = 1, .cpus = {1}, .memdev = "far"}, {.id = 0, .memdev = "near"}};
+  config.numa.distances = {{.src = 0, .dst = 1, .value = 25}};
+  const auto machine = Machine::build(config, catalogue());
+  ASSERT_TRUE(machine) << machine.error().text;
+  AddressSpace& memory = (*machine)->memory();
+  const MachineLock::Guard guard((*machine)->lock());
+  memory.store({3 * GiB - 8}, 8, 0x1111);
+  memory.store({4 * GiB}, 8, 0x2222);
+  EXPECT_EQ(memory.view()->find({3 * GiB - 8})->ram->name(), "near");
+  EXPECT_EQ(memory.view()->find({4 * GiB})->ram->name(), "far");
+  EXPECT_EQ(memory.view()->find({4 * GiB})->ram->load<u64>(0), 0x2222u);
+  EXPECT_EQ(memory.load({5 * GiB}, 8), ~u64{0});
+}
+
+TEST(MachineTest, OneMemoryObjectIsTheRam) {
+  MachineConfig config = with_accelerator("qtest");
+  config.objects = {memory_object("m0", "64M")};
+  config.machine.memory_backend = "m0";
+  EXPECT_EQ(error_of(config), "no error");
+  config.memory.size_given = true;  // -m 128M
+  EXPECT_EQ(error_of(config), "-m: 128 MiB of RAM, but the memory objects have 64 MiB");
+  config.machine.memory_backend = "m1";
+  EXPECT_EQ(error_of(config),
+            "-machine memory-backend: There is no memory object 'm1' (did you mean 'm0'?)");
+}
+
 TEST(MachineTest, TwoMachinesInOneProcessAreIndependent) {
   MachineConfig small = with_accelerator("qtest"), large = with_accelerator("qtest");
   small.memory.size = {16 * MiB};

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "machine/memory_backends.h"
 
 namespace menura {
 
@@ -14,26 +15,6 @@ namespace {
 
 constexpr std::string_view kFormats[] = {"raw", "base64"};
 constexpr u64 kMaxSecret = MiB;
-
-// What every memory object has.
-struct MemoryConfig {
-  Size size;
-  bool prealloc = false;
-  bool share = false;
-  void describe(PropertyVisitor& p) {
-    p.required("size", size, "bytes");
-    p.field("prealloc", prealloc, "have all of it in memory from the start");
-    p.field("share", share, "let other processes see the guest's writes");
-  }
-};
-
-struct MemoryFileConfig : MemoryConfig {
-  std::string path;
-  void describe(PropertyVisitor& p) {
-    MemoryConfig::describe(p);
-    p.required("mem-path", path, "a file, or a folder for files, that holds it");
-  }
-};
 
 template <class Config>
 std::vector<PropertyInfo> properties_of() {
@@ -44,22 +25,12 @@ constexpr std::string_view kSecret = "secret";
 constexpr ObjectKind kKinds[] = {
     {kSecret, "a password or key that other options refer to by its id",
      properties_of<SecretConfig>, shape_of<SecretConfig>},
-    {"memory-backend-ram", "guest memory", properties_of<MemoryConfig>, shape_of<MemoryConfig>},
+    {"memory-backend-ram", "guest memory", properties_of<BackendOptions>, shape_of<BackendOptions>},
     {"memory-backend-memfd", "guest memory that other processes can share",
-     properties_of<MemoryConfig>, shape_of<MemoryConfig>},
-    {"memory-backend-file", "guest memory in a file", properties_of<MemoryFileConfig>,
-     shape_of<MemoryFileConfig>},
+     properties_of<MemfdBackendOptions>, shape_of<MemfdBackendOptions>},
+    {"memory-backend-file", "guest memory in a file", properties_of<FileBackendOptions>,
+     shape_of<FileBackendOptions>},
 };
-
-Result<MemoryFileConfig> read_memory(const NamedOptions& object) {
-  MemoryFileConfig config;
-  const std::string what = format("-object {}", object.name);
-  if (object.name == "memory-backend-file")
-    TRY(read_properties(config, object.options, what));
-  else
-    TRY(read_properties(static_cast<MemoryConfig&>(config), object.options, what));
-  return config;
-}
 
 }  // namespace
 
@@ -83,27 +54,6 @@ Result<const ObjectKind*> find_object_kind(std::string_view name) {
               name, suggestion(name, names));
 }
 
-Result<void> apply_memory_backend(MachineConfig& config) {
-  const std::string& id = config.machine.memory_backend;
-  if (id.empty()) return {};
-  const auto named = [&](const NamedOptions& object) { return object.id == id; };
-  const auto object = std::ranges::find_if(config.objects, named);
-  if (object == config.objects.end())
-    return fail(Errc::NotFound, "-machine memory-backend={}: there is no such object", id);
-  if (object->name == kSecret)
-    return fail(Errc::InvalidArgument, "-machine memory-backend={}: a {} is no memory", id,
-                object->name);
-  const MemoryFileConfig memory = TRY(read_memory(*object));
-  if (memory.size != config.memory.size)
-    return fail(Errc::InvalidArgument,
-                "-machine memory-backend={}: it has {} bytes, but -m says {}", id,
-                memory.size.bytes, config.memory.size.bytes);
-  config.memory.path = memory.path;
-  config.memory.preallocate |= memory.prealloc;
-  config.memory.share |= memory.share;
-  return {};
-}
-
 Result<void> Objects::create(const NamedOptions& options, const MachineConfig& machine) {
   if (options.id.empty())
     return fail(Errc::InvalidArgument, "Object {}: property 'id' must be given", options.name);
@@ -116,12 +66,13 @@ Result<void> Objects::create(const NamedOptions& options, const MachineConfig& m
     SecretConfig config;
     TRY(read_properties(config, options.options, format("Object {}", options.id)));
     object.secret = TRY(read_secret(config), "Object {}", options.id);
-  } else if (options.id == machine.machine.memory_backend) {
-    object.in_use = true;
+  } else if (std::ranges::find(machine.objects, options.id, &NamedOptions::id) !=
+             machine.objects.end()) {
+    object.in_use = true;  // the machine has made it
   } else {
     return fail(Errc::Unsupported,
-                "Object {}: memory is for -machine memory-backend={}, nothing else takes it",
-                options.id, options.id);
+                "Object {}: memory is for the machine as it starts, nothing else takes it",
+                options.id);
   }
   objects_.push_back(std::move(object));
   return {};

@@ -34,14 +34,10 @@ struct ObjectKind {
 std::span<const ObjectKind> object_kinds();
 Result<const ObjectKind*> find_object_kind(std::string_view name);
 
-// The machine's memory, when `-machine memory-backend=ID` names an object of these: fills
-// config.memory from it. Errors: no such object, no memory, a size that is not -m's.
-Result<void> apply_memory_backend(MachineConfig& config);
-
 class Objects {
  public:
-  // options.name is the kind. Memory is for the machine as it is built: only what
-  // apply_memory_backend() took may be created.
+  // options.name is the kind. Memory is the machine's (machine/memory_backends.h): only what that
+  // was started with is accepted, as being in use.
   Result<void> create(const NamedOptions& options, const MachineConfig& machine);
   Result<void> remove(std::string_view id);
 

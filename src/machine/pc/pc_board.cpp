@@ -13,6 +13,7 @@
 #include "hw/timer/hpet.h"
 #include "machine/catalogue.h"
 #include "machine/chardevs.h"
+#include "machine/cpu_options.h"
 #include "machine/pc/pc_clock.h"
 #include "machine/pc/pc_cpuid.h"
 #include "machine/pc/pc_firmware.h"
@@ -34,6 +35,9 @@ constexpr SerialPort kSerialPorts[] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e
 constexpr u16 kDebugconPort = 0x402;
 constexpr u64 kHpetBase = 0xfed0'0000;
 
+// As users know it, wherever it is.
+constexpr std::string_view kPitDriver = "kvm-pit";
+
 }  // namespace
 
 PcBoard::PcBoard(Machine& machine) : machine_(machine), memory_(machine), interrupts_(machine) {}
@@ -47,7 +51,8 @@ PcBoard::~PcBoard() {
 }
 
 Result<void> PcBoard::build() {
-  const Transaction one_view({&machine_.memory(), &machine_.io()});
+  const Transaction one_view({&machine_.memory(), &machine_.io(), &machine_.smm()});
+  smm_ = TRY(choose_smm());
   TRY(memory_.build());
   interrupts_.build();
   TRY(build_chipset());
@@ -60,6 +65,15 @@ Result<void> PcBoard::build() {
   return build_firmware();
 }
 
+Result<bool> PcBoard::choose_smm() const {
+  const OnOffAuto wanted = machine_.config().machine.smm;
+  const bool possible = machine_.accelerator().has_smm();
+  if (wanted == OnOffAuto::On && !possible)
+    return fail(Errc::Unsupported, "-machine smm=on: {} has no system-management mode here",
+                machine_.accelerator().name());
+  return wanted != OnOffAuto::Off && possible;
+}
+
 template <class Properties>
 Result<Properties> PcBoard::properties_of(std::string_view driver) {
   Properties properties;
@@ -68,14 +82,15 @@ Result<Properties> PcBoard::properties_of(std::string_view driver) {
 }
 
 Result<void> PcBoard::build_chipset() {
-  i440fx_ = &adopt(
-      std::make_unique<I440fx>("i440fx", I440fxWiring{.memory = machine_.memory(),
-                                                      .io = machine_.io(),
-                                                      .system_memory = machine_.memory_root(),
-                                                      .pci_memory = memory_.pci_memory(),
-                                                      .io_window = machine_.io_root(),
-                                                      .ram = memory_.ram(),
-                                                      .msi = &interrupts_.msi()}));
+  i440fx_ = &adopt(std::make_unique<I440fx>(
+      "i440fx", I440fxWiring{.memory = machine_.memory(),
+                             .io = machine_.io(),
+                             .system_memory = machine_.memory_root(),
+                             .pci_memory = memory_.pci_memory(),
+                             .io_window = machine_.io_root(),
+                             .ram = memory_.ram().parts().front().block,
+                             .msi = &interrupts_.msi(),
+                             .smm = smm_ ? &machine_.smm_root() : nullptr}));
   PciBus& bus = i440fx_->root_bus();
   machine_.io_root().map(0xcf8, i440fx_->config_ports());
 
@@ -90,12 +105,13 @@ Result<void> PcBoard::build_chipset() {
       "ide", std::array<IrqLine, 2>{interrupts_.isa(14), interrupts_.isa(15)}, machine_.io_root()));
   bus.add(*ide_, PciBus::devfn(kPiixSlot, kPiixIde)).value();
 
-  pm_ = &adopt(std::make_unique<Piix4Pm>(
-      "piix4_pm",
-      Piix4PmWiring{.time = machine_.loop().virtual_time(),
-                    .sci = interrupts_.isa(Piix4Pm::kSciIrq),
-                    .on_sleep = [this](SleepState state) { on_sleep(state); }},
-      TRY(properties_of<Piix4PmConfig>("PIIX4_PM"))));
+  Piix4PmWiring pm{.time = machine_.loop().virtual_time(),
+                   .sci = interrupts_.isa(Piix4Pm::kSciIrq),
+                   .on_sleep = [this](SleepState state) { on_sleep(state); }};
+  // SMI# is the bootstrap processor's alone: firmware sets up SMRAM for that one.
+  if (smm_) pm.smi = [this] { bootstrap_->smi(); };
+  pm_ = &adopt(std::make_unique<Piix4Pm>("piix4_pm", std::move(pm),
+                                         TRY(properties_of<Piix4PmConfig>("PIIX4_PM"))));
   bus.add(*pm_, PciBus::devfn(kPiixSlot, kPiixPm)).value();
   machine_.io_root().map(0xb2, pm_->apm_ports());
   return {};
@@ -111,20 +127,32 @@ Result<void> PcBoard::build_timers() {
   EventLoop& loop = machine_.loop();
   Region& io = machine_.io_root();
   IrqLine pit_line = interrupts_.isa(0), rtc_line = interrupts_.isa(8);
+  IrqSink* kernel_pit = machine_.accelerator().kernel_pit();
+  Hpet* hpet = nullptr;
   if (machine_.config().machine.hpet != OnOffAuto::Off) {
-    Hpet& hpet = adopt(std::make_unique<Hpet>("hpet", Hpet::Config{}, loop.virtual_time(),
-                                              interrupts_.gsis(), &interrupts_.msi()));
-    machine_.memory_root().map(kHpetBase, hpet.registers());
-    pit_line = IrqLine(hpet, Hpet::kPitInput);
-    rtc_line = IrqLine(hpet, Hpet::kRtcInput);
+    hpet = &adopt(std::make_unique<Hpet>("hpet", Hpet::Config{}, loop.virtual_time(),
+                                         interrupts_.gsis(), &interrupts_.msi(),
+                                         kernel_pit ? IrqLine(*kernel_pit, 0) : IrqLine()));
+    machine_.memory_root().map(kHpetBase, hpet->registers());
+    pit_line = IrqLine(*hpet, Hpet::kPitInput);
+    rtc_line = IrqLine(*hpet, Hpet::kRtcInput);
   }
-  pit_ = &adopt(std::make_unique<Pit>("pit", Pit::Config{}, loop.virtual_time(),
-                                      std::array<IrqLine, 3>{pit_line, {}, {}}));
-  io.map(0x40, pit_->ports());
+  if (!kernel_pit) {
+    const auto config = TRY(properties_of<Pit::Config>(kPitDriver));
+    pit_ = &adopt(std::make_unique<Pit>("pit", config, loop.virtual_time(),
+                                        std::array<IrqLine, 3>{pit_line, {}, {}}));
+    io.map(0x40, pit_->ports());
+  }
+  interrupts_.on_timer_taken([this, hpet] {
+    if (pit_) pit_->tick_taken();
+    if (hpet) hpet->tick_taken();
+  });
 
   rtc_irq_ = std::make_unique<IrqFunction>(
       [this, rtc_line](unsigned, bool level) { return drive_rtc(rtc_line, level); });
-  const Rtc::Config config = TRY(pc_rtc_config(machine_.config().rtc));
+  Rtc::Config config = TRY(pc_rtc_config(machine_.config().rtc));
+  constexpr std::string_view kRtcDriver = "mc146818rtc";
+  TRY(read_properties(config, machine_.config().with_globals(kRtcDriver), kRtcDriver));
   TimerQueue& time = config.clock == RtcClock::Virtual ? loop.virtual_time() : loop.host_time();
   rtc_ = &adopt(std::make_unique<Rtc>("rtc", config, time, machine_.tape(), IrqLine(*rtc_irq_, 0)));
   io.map(0x70, rtc_->ports());
@@ -158,12 +186,18 @@ Result<void> PcBoard::build_isa_devices() {
   Region& io = machine_.io_root();
   SystemPorts& ports = adopt(std::make_unique<SystemPorts>(
       "system-ports", machine_.loop().virtual_time(),
-      SystemPorts::Wires{.set_gate2 = [this](bool gate) { pit_->set_irq(2, gate); },
-                         .out2 = [this] { return pit_->output(2); },
-                         .set_speaker = [this](bool on) { pit_->set_speaker(on); },
+      SystemPorts::Wires{.set_gate2 =
+                             [this](bool gate) {
+                               if (pit_) pit_->set_irq(2, gate);
+                             },
+                         .out2 = [this] { return pit_ && pit_->output(2); },
+                         .set_speaker =
+                             [this](bool on) {
+                               if (pit_) pit_->set_speaker(on);
+                             },
                          .set_a20 = [this](bool on) { set_a20(port92_a20_, on); },
                          .reset = [this] { machine_.request_reset(Cause::GuestReset); }}));
-  io.map(0x61, ports.port61());
+  if (pit_) io.map(0x61, ports.port61());  // it comes with the PIT
   io.map(0x80, ports.port80());
   io.map(0x92, ports.port92());
 
@@ -258,6 +292,7 @@ Result<void> PcBoard::build_firmware() {
                                   .fw_cfg = *fw_cfg_,
                                   .rtc = *rtc_,
                                   .sleep = pm_->sleep_states(),
+                                  .smm = smm_,
                                   .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off};
   TRY(describe_to_firmware(context));
   const FirmwareOptions& options = machine_.config().firmware;
@@ -301,23 +336,40 @@ void PcBoard::wake(WakeCause cause) {
   }
 }
 
+// Only KVM can let a TSC run at another speed than the host's; it says so itself where it cannot.
+Result<u64> PcBoard::tsc_khz(const CpuOptions& cpu) const {
+  const Accelerator& accelerator = machine_.accelerator();
+  const u64 wanted = cpu.tsc_hz / 1000;
+  if (wanted == 0 || wanted == accelerator.tsc_khz()) return 0;
+  if (accelerator.name() != "kvm")
+    return fail(Errc::Unsupported, "-cpu tsc-frequency={}: with {} the TSC runs at {} kHz",
+                cpu.tsc_hz, accelerator.name(), accelerator.tsc_khz());
+  return wanted;
+}
+
 Result<VcpuConfig> PcBoard::cpu_config(unsigned index) {
   VcpuConfig vcpu;
   vcpu.apic_id = machine_.topology().apic_id(index);
-  x86::AppliedModel model =
-      TRY(x86::apply_model(machine_.config().cpu, machine_.accelerator().supported_cpuid()));
+  Accelerator& accelerator = machine_.accelerator();
+  const CpuOptions cpu = TRY(parse_cpu_options(machine_.config().cpu), "-cpu");
+  x86::AppliedModel model = TRY(x86::apply_model(cpu.model, accelerator.supported_cpuid()), "-cpu");
+  if (index == 0 && accelerator.name() != "kvm" &&
+      (!cpu.hyperv.empty() || !cpu.kvm_features.empty()))
+    log_warning("-cpu: the features of hypervisors (hv-..., kvm-...) come with KVM only");
   if (index == 0)
     for (const std::string& feature : model.missing)
-      log_warning("CPU feature '{}' is not available with {}", feature,
-                  machine_.accelerator().name());
+      log_warning("CPU feature '{}' is not available with {}", feature, accelerator.name());
+  vcpu.tsc_khz = TRY(tsc_khz(cpu));
   vcpu.cpuid = pc_cpuid(std::move(model.leaves), machine_.topology(), index);
   for (const CpuidEntry& entry : vcpu.cpuid)
     if (entry.leaf == 1) cpu_signature_ = entry.eax;
-  interrupts_.prepare_cpu(index, vcpu.apic_id, machine_.accelerator().tsc_khz() * 1000, vcpu);
+  interrupts_.prepare_cpu(index, vcpu.apic_id,
+                          1000 * (vcpu.tsc_khz ? vcpu.tsc_khz : accelerator.tsc_khz()), vcpu);
   return vcpu;
 }
 
 void PcBoard::connect_cpu(unsigned index, CpuInterrupts& cpu) {
+  if (index == 0) bootstrap_ = &cpu;
   interrupts_.connect_cpu(index, cpu);
 }
 

@@ -27,6 +27,8 @@
 
 namespace menura {
 
+struct CpuOptions;
+
 class PcBoard final : public Board {
  public:
   static constexpr unsigned kMaxCpus = 255;
@@ -49,6 +51,8 @@ class PcBoard final : public Board {
   const GsiRouting* gsi_routing() override { return &interrupts_.routing(); }
 
  private:
+  Result<bool> choose_smm() const;
+  Result<u64> tsc_khz(const CpuOptions& cpu) const;  // 0: the accelerator's
   Result<void> build_chipset();
   Result<void> build_timers();
   void build_keyboard_controller();
@@ -84,12 +88,14 @@ class PcBoard final : public Board {
   Piix3* piix3_ = nullptr;
   Piix3Ide* ide_ = nullptr;
   Piix4Pm* pm_ = nullptr;
-  Pit* pit_ = nullptr;
+  Pit* pit_ = nullptr;  // null: in the accelerator
   Ps2Keyboard* keyboard_ = nullptr;
   Rtc* rtc_ = nullptr;
   std::unique_ptr<IrqFunction> rtc_irq_;
   FwCfg* fw_cfg_ = nullptr;
   PcKernelBoot* kernel_boot_ = nullptr;  // with -kernel, unless firmware starts it
+  CpuInterrupts* bootstrap_ = nullptr;
+  bool smm_ = false;
   bool port92_a20_ = true;
   bool keyboard_a20_ = true;
   u32 cpu_signature_ = 0;  // CPUID.1:EAX

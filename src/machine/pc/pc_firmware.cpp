@@ -86,9 +86,8 @@ Result<void> add_files(const PcFirmwareContext& c) {
     TRY(c.fw_cfg.add_file(
         "etc/boot-fail-wait",
         TableWriter{}.put(static_cast<u32>(*config.boot.reboot_timeout_ms)).bytes));
-  // Without a screen the BIOS talks on the first serial port.
-  if (!c.has_display)
-    TRY(c.fw_cfg.add_file("etc/sercon-port", TableWriter{}.put(u64{0x3f8}).bytes));
+  // There is no screen: the BIOS talks on the first serial port.
+  TRY(c.fw_cfg.add_file("etc/sercon-port", TableWriter{}.put(u64{0x3f8}).bytes));
   return {};
 }
 
@@ -112,15 +111,38 @@ Result<std::array<BootDevice, 3>> boot_order(const BootOptions& boot, BootTurn t
   return boot_devices(boot.once);
 }
 
+namespace {
+
+// SRAT and SLIT: the RAM of each node as it lies around the PCI hole.
+void add_numa(const PcFirmwareContext& c, AcpiConfig& acpi) {
+  const NumaLayout& numa = c.machine.numa();
+  if (numa.cpu_nodes.empty()) return;
+  for (u32 i = 0; i < c.machine.topology().cpus; i++) acpi.cpu_nodes.push_back(numa.cpu_nodes[i]);
+  acpi.distances = numa.distances;
+  const u64 low = c.memory.below_4g();
+  for (const PcRam::Part& part : c.memory.ram().parts()) {
+    const u64 end = part.offset + part.size;
+    if (part.offset < low)
+      acpi.memory_nodes.push_back({part.offset, std::min(end, low) - part.offset, part.node});
+    if (end > low) {
+      const u64 first = std::max(part.offset, low);
+      acpi.memory_nodes.push_back({4 * GiB + first - low, end - first, part.node});
+    }
+  }
+}
+
+}  // namespace
+
 AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
   constexpr u64 kHole64Size = 256 * GiB;
   AcpiConfig acpi;
   for (u32 i = 0; i < c.machine.topology().cpus; i++)
     acpi.apic_ids.push_back(c.machine.topology().apic_id(i));
+  add_numa(c, acpi);
   acpi.hpet = c.has_hpet;
   acpi.has_s3 = !c.sleep.disable_s3;
   acpi.has_s4 = !c.sleep.disable_s4;
-  acpi.smm = true;
+  acpi.smm = c.smm;
   acpi.pci_hole_start = c.memory.below_4g();
   acpi.pci_hole64_start = align_up(4 * GiB + c.memory.above_4g(), GiB);
   acpi.pci_hole64_size = kHole64Size;
@@ -148,7 +170,7 @@ Result<void> describe_to_firmware(const PcFirmwareContext& c) {
   c.fw_cfg.add(FwCfgKey::CpuCount, static_cast<u16>(topology.cpus));
   // What the firmware wants is one more than the highest APIC ID.
   c.fw_cfg.add(FwCfgKey::MaxCpus, static_cast<u16>(topology.apic_id(topology.max_cpus - 1) + 1));
-  c.fw_cfg.add(FwCfgKey::NoGraphic, static_cast<u16>(c.has_display ? 0 : 1));
+  c.fw_cfg.add(FwCfgKey::NoGraphic, u16{1});
   c.fw_cfg.add(FwCfgKey::BootMenu, static_cast<u16>(c.machine.config().boot.menu ? 1 : 0));
   c.fw_cfg.add(FwCfgKey::Irq0Override, u32{1});
   const std::array<u8, 16>& uuid = c.machine.config().uuid;

@@ -24,8 +24,8 @@ struct PcFirmwareContext {
   FwCfg& fw_cfg;
   Rtc& rtc;
   Piix4PmConfig sleep = {};
+  bool smm = false;
   bool has_hpet = true;
-  bool has_display = false;
 };
 
 // -boot once= holds for the first start only, -boot order= for all that follow. An Error for either

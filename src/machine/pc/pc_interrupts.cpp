@@ -6,6 +6,7 @@ namespace {
 
 constexpr u64 kIoapicBase = 0xfec0'0000;
 constexpr u64 kApicMessages = 0xfee0'0000;
+constexpr unsigned kTimerPin = 2;  // of the IOAPIC, for IRQ0
 
 }  // namespace
 
@@ -55,6 +56,11 @@ void PcInterrupts::build_user_chips(MsiSink& messages) {
 void PcInterrupts::build_routing(GsiRouting::Chips chips) {
   routing_ = std::make_unique<GsiRouting>(chips);
   routing_->set_default_pc();
+}
+
+void PcInterrupts::on_timer_taken(const std::function<void()>& notify) {
+  if (pic_) pic_->on_timer_taken(notify);
+  if (ioapic_) ioapic_->on_taken(kTimerPin, notify);
 }
 
 // The PIC's INT is wired to LINT0 of the local APICs; where those are in the kernel, to the pin of

@@ -37,6 +37,8 @@ class PcInterrupts {
   IrqStatistics& gsis() { return *statistics_; }
   const GsiRouting& routing() const { return *routing_; }
   MsiSink& msi() { return *msi_; }
+  // Tells when a CPU has accepted IRQ0, where the chips are ours: a kernel's do not tell.
+  void on_timer_taken(const std::function<void()>& notify);
 
   // What a vCPU is given; makes its LAPIC in user mode.
   void prepare_cpu(unsigned index, u32 apic_id, u64 tsc_hz, VcpuConfig& vcpu);

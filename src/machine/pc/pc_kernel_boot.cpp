@@ -126,7 +126,7 @@ void PcKernelBoot::reset(ResetKind) {
 }
 
 void PcKernelBoot::write_kernel() {
-  RamBlock& ram = *context_.memory.ram();
+  PcRam& ram = context_.memory.ram();
   for (const LoadSegment& segment : files_->kernel.segments) {
     ram.write(segment.address, segment.bytes);
     // A bzImage's space is its own to unpack to; what others count as zeros must be zeros.
@@ -148,14 +148,14 @@ void PcKernelBoot::write_kernel() {
 // Of the BIOS data area, what loaders of second stages measure conventional memory by.
 void PcKernelBoot::write_bios_data() {
   constexpr u64 kEbdaSegment = 0x40e, kMemorySize = 0x413;
-  RamBlock& ram = *context_.memory.ram();
+  PcRam& ram = context_.memory.ram();
   ram.store<u16>(kEbdaSegment, kConventionalEnd >> 4);
   ram.store<u16>(kMemorySize, kConventionalEnd / KiB);
   ram.store<u8>(kConventionalEnd, (640 * KiB - kConventionalEnd) / KiB);
 }
 
 void PcKernelBoot::write_parameters() {
-  RamBlock& ram = *context_.memory.ram();
+  PcRam& ram = context_.memory.ram();
   write_page_tables();
   switch (files_->kernel.protocol) {
     case BootProtocol::LinuxSetup: unreachable();
@@ -170,7 +170,7 @@ void PcKernelBoot::write_parameters() {
 }
 
 void PcKernelBoot::write_tables() {
-  RamBlock& ram = *context_.memory.ram();
+  PcRam& ram = context_.memory.ram();
   if (!acpi_.tables.empty()) {
     ram.write(tables_address_, acpi_.tables);
     ram.write(tables_address_ + kRsdpOffset, acpi_.rsdp);
@@ -186,7 +186,7 @@ void PcKernelBoot::write_tables() {
 // The first 4 GiB, one to one, in pages of 2 MiB; and the boot protocol's GDT.
 void PcKernelBoot::write_page_tables() {
   enum : u64 { kPresent = 1, kWritable = 2, kLarge = 0x80 };
-  RamBlock& ram = *context_.memory.ram();
+  PcRam& ram = context_.memory.ram();
   const u64 pdpt = kPageTables + kPageSize;
   const u64 directories = pdpt + kPageSize;
   ram.fill(kPageTables, 6 * kPageSize, std::byte{0});
@@ -257,7 +257,7 @@ void PcKernelBoot::set_flat_entry(x86::State& state) const {
 // What a BIOS does after S3: a real-mode jump to the FACS's waking vector, which the system left.
 void PcKernelBoot::set_waking_entry(x86::State& state) const {
   constexpr u64 kFacs = 0, kWakingVector = 12;  // the FACS comes first in the tables
-  const u32 vector = context_.memory.ram()->load<u32>(tables_address_ + kFacs + kWakingVector);
+  const u32 vector = context_.memory.ram().load<u32>(tables_address_ + kFacs + kWakingVector);
   x86::Segment& cs = state.seg[x86::Cs];
   cs.selector = static_cast<u16>(vector >> 4);
   cs.base = u64{cs.selector} << 4;

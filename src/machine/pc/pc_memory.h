@@ -1,17 +1,56 @@
 // PcMemory: a PC's RAM around the PCI hole, its ROMs, and the space behind the host bridge.
 //
 // Owner: PcBoard. Threads: under the machine lock. RAM lies from 0 and, what does not fit below the
-// hole, from 4 GiB; both are aliases of the one block "pc.ram". Example:
+// hole, from 4 GiB; both are aliases of "pc.ram", one block or those of the NUMA nodes. Example:
 //   PcMemory memory(machine);  TRY(memory.build(options));
 #pragma once
 
+#include <concepts>
 #include <memory>
+#include <vector>
 
 #include "base/result.h"
 #include "machine/machine.h"
 #include "memory/region.h"
 
 namespace menura {
+
+// All of the RAM as one piece from offset 0 on, whatever blocks it is made of.
+class PcRam {
+ public:
+  struct Part {
+    std::shared_ptr<RamBlock> block;
+    u64 offset = 0;  // of its first byte
+    u64 size = 0;
+    u32 node = 0;
+    std::unique_ptr<Region> region = {};
+  };
+  void add(std::shared_ptr<RamBlock> block, u32 node);
+  const std::vector<Part>& parts() const { return parts_; }
+  // Each part as a region, which stays ours.
+  void map_into(Region& container);
+  u64 size() const { return size_; }
+
+  // Inside of the RAM; a T inside of a page.
+  template <std::integral T>
+  T load(u64 at) const {
+    const Part& part = part_at(at);
+    return part.block->load<T>(at - part.offset);
+  }
+  template <std::integral T>
+  void store(u64 at, T value) {
+    const Part& part = part_at(at);
+    part.block->store<T>(at - part.offset, value);
+  }
+  void write(u64 at, ConstBytes from);
+  void fill(u64 at, u64 length, std::byte value);
+
+ private:
+  const Part& part_at(u64 at) const;
+
+  std::vector<Part> parts_;
+  u64 size_ = 0;
+};
 
 class PcMemory {
  public:
@@ -22,7 +61,8 @@ class PcMemory {
 
   u64 below_4g() const { return below_4g_; }
   u64 above_4g() const { return above_4g_; }
-  const std::shared_ptr<RamBlock>& ram() const { return ram_; }
+  PcRam& ram() { return ram_; }
+  const PcRam& ram() const { return ram_; }
   // What PCI and ISA answer, from address 0; lies under the RAM.
   Region& pci_memory() { return pci_memory_; }
   // A20 closed: the RAM at 0 shows at 1 MiB, too (as far as conventional memory goes).
@@ -33,12 +73,14 @@ class PcMemory {
 
  private:
   Result<void> build_ram();
+  Result<void> choose_blocks();
+  Result<void> take_nodes(const std::vector<NumaNode>& nodes);
   Result<void> build_firmware();
 
   // Wiring
   Machine& machine_;
   Region pci_memory_ = Region::container("pci", Region::kWholeSpace);
-  std::shared_ptr<RamBlock> ram_;
+  PcRam ram_;
   std::shared_ptr<RamBlock> bios_;
   std::unique_ptr<Region> ram_region_, bios_region_;  // targets of the aliases below
   std::unique_ptr<Region> low_ram_, high_ram_, isa_bios_, wrap_;
