@@ -1,7 +1,5 @@
 // The registers for people, in the layout that users of QEMU's `info registers` read fluently.
 
-#include <iterator>
-
 #include "base/format.h"
 #include "cpu/x86/state.h"
 
@@ -9,11 +7,9 @@ namespace menura::x86 {
 
 namespace {
 
-using Out = std::back_insert_iterator<std::string>;
-
 template <class... Args>
 void print(std::string& to, fmt::format_string<Args...> pattern, Args&&... args) {
-  fmt::vformat_to(Out(to), pattern, fmt::make_format_args(args...));
+  to += fmt::vformat(pattern, fmt::make_format_args(args...));
 }
 
 constexpr const char* kGprNames[kGprCount] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP",
