@@ -21,12 +21,13 @@ size_t TimerQueue::run_expired() {
     }
     Timer* timer = it->timer;
     armed_.erase(it);
-    publish();
     timer->deadline_ = kNever;
     run(*timer);
     ran++;
     it = armed_.begin();  // the callback may have changed anything
   }
+  // Only now: until its callback is through, a timer that has come is still owed.
+  publish();
   return ran;
 }
 
@@ -51,14 +52,14 @@ void Timer::arm(i64 deadline_ns) {
   deadline_ = deadline_ns;
   sequence_ = queue_.next_sequence_++;
   queue_.armed_.insert({deadline_, sequence_, this});
-  queue_.publish();
+  if (!queue_.running_) queue_.publish();
   if (earlier && queue_.on_earlier_) queue_.on_earlier_();
 }
 
 void Timer::cancel() {
   if (!armed()) return;
   queue_.armed_.erase({deadline_, sequence_, this});
-  queue_.publish();
+  if (!queue_.running_) queue_.publish();
   deadline_ = TimerQueue::kNever;
 }
 
