@@ -44,7 +44,8 @@ constexpr u32 kXsaveEax = bits_of({0, 1, 2});
 constexpr u32 kExtendedEcx = bits_of({0, 4, 5, 6, 8});
 constexpr u32 kExtendedEdx = bits_of({11, 20, 22, 26, 27, 29});
 constexpr u32 kSharedEdx = 0x0183'f3ff;  // bits that AMD repeats from leaf 1
-constexpr u32 kX2apic = 1u << 21;        // made by our own APIC, whatever the host has
+// Made by our own APIC, whatever the host has.
+constexpr u32 kX2apic = 1u << 21, kTscDeadline = 1u << 24;
 constexpr u32 kPcid = 1u << 17;
 
 }  // namespace
@@ -57,7 +58,7 @@ std::vector<CpuidEntry> offered_cpuid() {
   add(e);
   e = host(1);
   e.ebx = 8 << 8;  // CLFLUSH: 64 bytes
-  e.ecx = (e.ecx & k1Ecx) | kX2apic | kPcid;
+  e.ecx = (e.ecx & k1Ecx) | kX2apic | kTscDeadline | kPcid;
   e.edx &= k1Edx;
   add(e);
   e = host(7, 0);
@@ -109,22 +110,24 @@ u64 measure_tsc_khz() {
 }  // namespace engine
 
 Result<std::unique_ptr<JitAccelerator>> JitAccelerator::create(const AcceleratorContext& context,
+                                                               Tape& tape,
                                                                const engine::JitOptions& options) {
   if (const std::string_view missing = x64::missing_host_feature(); !missing.empty())
     return fail(Errc::Unsupported, "The JIT needs a host CPU with {}", missing);
   std::unique_ptr<engine::Translations> code = TRY(engine::Translations::create(
       options, {engine::slow_load, engine::slow_store, engine::step_path}, context.max_cpus));
   return std::unique_ptr<JitAccelerator>(
-      new JitAccelerator(context, options, engine::measure_tsc_khz(), std::move(code)));
+      new JitAccelerator(context, tape, options, engine::measure_tsc_khz(), std::move(code)));
 }
 
-JitAccelerator::JitAccelerator(const AcceleratorContext& context, const engine::JitOptions& options,
-                               u64 tsc_khz, std::unique_ptr<engine::Translations> code)
+JitAccelerator::JitAccelerator(const AcceleratorContext& context, Tape& tape,
+                               const engine::JitOptions& options, u64 tsc_khz,
+                               std::unique_ptr<engine::Translations> code)
     : options_(options),
       offer_(engine::offered_cpuid()),
       tsc_khz_(tsc_khz),
       context_(context),
-      shared_{std::move(code), engine::GuestTsc(__rdtsc(), tsc_khz)} {
+      shared_{tape, std::move(code), engine::GuestTsc(__rdtsc(), tsc_khz)} {
   context_.memory.add_listener(*this);
   if (context_.smm) context_.smm->add_listener(*this);
 }

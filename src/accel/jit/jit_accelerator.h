@@ -1,7 +1,7 @@
 // JitAccelerator: translated execution as an Accelerator (`-accel jit`).
 //
 // Owner: the machine; its vCPUs go first. Threads: see accel/accelerator.h.
-// Example: `auto jit = TRY(JitAccelerator::create(context, {.code_size = 64 * MiB}));`
+// Example: `auto jit = TRY(JitAccelerator::create(context, tape, {.code_size = 64 * MiB}));`
 #pragma once
 
 #include <mutex>
@@ -15,6 +15,7 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
  public:
   // Refuses hosts without AVX, BMI2 or FSGSBASE.
   static Result<std::unique_ptr<JitAccelerator>> create(const AcceleratorContext& context,
+                                                        Tape& tape,
                                                         const engine::JitOptions& options);
   ~JitAccelerator() override;
 
@@ -31,8 +32,8 @@ class JitAccelerator final : public Accelerator, private MemoryListener {
   engine::Translations& translations() { return *shared_.code; }
 
  private:
-  JitAccelerator(const AcceleratorContext& context, const engine::JitOptions& options, u64 tsc_khz,
-                 std::unique_ptr<engine::Translations> code);
+  JitAccelerator(const AcceleratorContext& context, Tape& tape, const engine::JitOptions& options,
+                 u64 tsc_khz, std::unique_ptr<engine::Translations> code);
   void changed(const FlatView& before, const FlatView& after) override;
   void forget_removed(const FlatView& before, const FlatView& after);
 

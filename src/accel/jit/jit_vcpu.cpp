@@ -1,6 +1,7 @@
 #include "accel/jit/jit_vcpu.h"
 
 #include <immintrin.h>
+#include <sched.h>
 #include <x86intrin.h>
 
 #include "accel/jit/jit_log.h"
@@ -65,6 +66,7 @@ JitVcpu::JitVcpu(const AcceleratorContext& machine, JitShared& shared, const Jit
       machine_(machine),
       code_(*shared.code),
       tsc_(shared.tsc),
+      tape_(shared.tape),
       block_(std::move(block)),
       mmu_(block_->state, machine, config, code_, *this),
       author_(mmu_.contexts(), [this] { request(attention::kSafepoint); }),
@@ -95,6 +97,7 @@ void JitVcpu::get(x86::State& state) {
 void JitVcpu::set(const x86::State& state) {
   s_ = state;
   tsc_offset_ = tsc_.offset_for(state.tsc, __rdtsc());
+  mmu_.tell_tsc();
   mmu_.flush_tlb(x86::TlbScope::All, 0);
   mode_changed();
 }
@@ -237,6 +240,8 @@ std::optional<Exit> JitVcpu::turn() {
     safepoint();
     TranslatedBlock* block = block_at(s_.rip);
     if (!block) return step();
+    // Code was evicted meanwhile, perhaps for this very block: the jump caches must not be trusted.
+    if (code_.generation() != generation_) return std::nullopt;
     code = code_.cache().executable(block->checked);
     log_entry(s_);
     const u64 link = info >> 8;
@@ -351,6 +356,14 @@ void JitVcpu::forget_written() {
 
 u64 JitVcpu::guest_tsc() const { return __rdtsc() + tsc_offset_; }
 void JitVcpu::set_guest_tsc(u64 value) { tsc_offset_ = value - __rdtsc(); }
+
+// Whoever the guest waits for may itself wait for this host CPU.
+void JitVcpu::relax() {
+  constexpr u32 kPatience = 16;
+  if (++pauses_ % kPatience || code_.safepoints().alone()) return _mm_pause();
+  statistics_.relaxed++;
+  sched_yield();
+}
 
 void JitVcpu::sync_x87() {
   FxArea area;

@@ -15,6 +15,7 @@
 #include "accel/jit/translations.h"
 #include "accel/jit/vcpu_block.h"
 #include "cpu/x86/delivery.h"
+#include "event/tape.h"
 #include "jit/front/x86/execute.h"
 
 namespace menura::engine {
@@ -24,6 +25,7 @@ using jit::x86::Outcome;
 
 // What the vCPUs of one machine share.
 struct JitShared {
+  Tape& tape;
   std::unique_ptr<Translations> code;
   GuestTsc tsc;
 };
@@ -110,6 +112,8 @@ class JitVcpu final : public Vcpu, private CpuSide {
   void set_guest_tsc(u64 value) override;
   void sync_x87() override;
   void load_x87() override;
+  void random(Bytes out) override { tape_.random(out); }
+  void relax() override;
 
   // Configuration
   const JitOptions options_;
@@ -121,6 +125,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   AcceleratorContext machine_;
   Translations& code_;
   GuestTsc& tsc_;
+  Tape& tape_;
   VcpuBlockPtr block_;
   SoftMmu mmu_;
   Translations::Author author_;
@@ -146,6 +151,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   u64 paging_ = 0;            // fingerprint of what translations depend on
   std::atomic<bool> intr_{false};
   std::atomic<u8> sipi_vector_{0};
+  u32 pauses_ = 0;
   u64 tsc_offset_ = 0;  // guest TSC less host TSC
   DebugControl debug_;
   std::vector<std::optional<u64>> watched_;  // of debug_.points, before the next instruction

@@ -364,6 +364,13 @@ x86::CpuidLeaf SoftMmu::cpuid(u32 leaf, u32 subleaf) {
   return {};
 }
 
+void SoftMmu::tell_tsc() {
+  if (!lapic_) return;
+  if (lock_.held()) return lapic_->set_tsc(cpu_.guest_tsc());
+  MachineLock::Guard guard(lock_);
+  lapic_->set_tsc(cpu_.guest_tsc());
+}
+
 u8 SoftMmu::task_priority() {
   MachineLock::Guard guard(lock_);
   return lapic_ ? lapic_->cr8() : 0;

@@ -25,6 +25,8 @@ class CpuSide {
   virtual void set_guest_tsc(u64 value) = 0;
   virtual void sync_x87() = 0;
   virtual void load_x87() = 0;
+  virtual void random(Bytes out) = 0;
+  virtual void relax() = 0;
 };
 
 class SoftMmu final : public x86::CpuBus {
@@ -36,6 +38,8 @@ class SoftMmu final : public x86::CpuBus {
   // `code` identifies everything that the translation of code depends on.
   void refresh(u64 code);
   ir::Context& context() { return *context_; }
+  // The TSC was set from outside: deadlines are measured against it.
+  void tell_tsc();
   // Writes the GS base: before translated code runs.
   void activate();
   // Another machine may have run on this thread.
@@ -79,6 +83,8 @@ class SoftMmu final : public x86::CpuBus {
   void flush_tlb(x86::TlbScope scope, u16 pcid) override;
   void flush_page(u64 linear, u16 pcid, bool globals_too) override;
   bool a20() const override { return true; }
+  void random(Bytes out) override { cpu_.random(out); }
+  void relax() override { cpu_.relax(); }
   u64 tsc() override;
   void set_tsc(u64 value) override { cpu_.set_guest_tsc(value); }
   x86::CpuidLeaf cpuid(u32 leaf, u32 subleaf) override;

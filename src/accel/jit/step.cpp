@@ -14,6 +14,28 @@ namespace {
 constexpr u64 kSingleStep = 1u << 14;  // DR6.BS
 constexpr size_t kMaxOperand = 128;
 
+// Intel SDM vol. 3 §9.3, as far as the translator does not make them itself.
+bool is_serializing(jit::x86::Mnemonic m) {
+  using M = jit::x86::Mnemonic;
+  switch (m) {
+    case M::Cpuid:
+    case M::Iret:
+    case M::Rsm:
+    case M::Mov:  // to a control or debug register
+    case M::Wrmsr:
+    case M::Invd:
+    case M::Invlpg:
+    case M::Invpcid:
+    case M::Wbinvd:
+    case M::Lgdt:
+    case M::Lidt:
+    case M::Lldt:
+    case M::Ltr:
+    case M::Lmsw: return true;
+    default: return false;
+  }
+}
+
 // To memory in two pages: the host cannot do it in one go. XCHG locks by itself.
 bool is_atomic(const Insn& insn) {
   return insn.has(jit::x86::seen::kLock) || insn.mnemonic == jit::x86::Mnemonic::Xchg;
@@ -43,7 +65,9 @@ std::optional<Exit> JitVcpu::step() {
   if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
   if (jit::x86::lowering(jit::x86::row_of(*insn)) == jit::x86::Lowering::Native)
     return finish_step(step_native(*insn), traced);
-  return finish_step(jit::x86::execute(s_, *insn, mmu_), traced);
+  const Outcome outcome = jit::x86::execute(s_, *insn, mmu_);
+  if (is_serializing(insn->mnemonic)) code_.serialize();
+  return finish_step(outcome, traced);
 }
 
 std::optional<Exit> JitVcpu::step(const Insn& insn) {

@@ -41,7 +41,8 @@ class TestMachine {
     root_.map(address(*data_), data_region_);
     root_.map(address(*code_), code_region_);
     accelerator_ =
-        std::move(JitAccelerator::create({memory_, io_, lock_, shape.cpus}, options)).value();
+        std::move(JitAccelerator::create({memory_, io_, lock_, shape.cpus}, tape_, options))
+            .value();
     for (unsigned i = 0; i < shape.cpus; i++)
       cpus_.push_back(std::move(accelerator_->create_vcpu({.index = i, .cpuid = cpuid})).value());
   }
@@ -62,6 +63,7 @@ class TestMachine {
   Region io_root_ = Region::container("io", 0x10000);
   AddressSpace memory_{"memory", root_}, io_{"io", io_root_};
   MachineLock lock_;
+  LiveTape tape_;
   std::shared_ptr<RamBlock> data_, code_;
   Region data_region_ = Region::ram("data", data_), code_region_ = Region::ram("code", code_);
   std::unique_ptr<JitAccelerator> accelerator_;

@@ -191,6 +191,8 @@ TranslatedBlock* Translations::publish(Author& author, const x64::Compiled& comp
 TranslatedBlock* Translations::revive(Author& author, const ir::Key& key,
                                       std::span<const u8> code) {
   const std::lock_guard guard(mutex_);
+  // Others may be filling its segment anew since this vCPU's last safepoint.
+  if (!cache_->holds(author.piece)) author.piece = {};
   if (TranslatedBlock* theirs = table_.find(key)) return theirs;
   TranslatedBlock* block = table_.revive(key, code);
   if (!block || !guard_block(author, *block)) return nullptr;

@@ -71,6 +71,11 @@ class CpuBus : public PhysicalBus {
   virtual CpuidLeaf cpuid(u32 leaf, u32 subleaf) = 0;
   virtual unsigned physical_bits() const = 0;
 
+  // What RDRAND and RDSEED give.
+  virtual void random(Bytes out) = 0;
+  // PAUSE: the guest waits for another vCPU, which may need the host CPU to come on.
+  virtual void relax() {}
+
   // The local APIC: CR8, IA32_APIC_BASE, TSC deadline and x2APIC registers (MSR 800h-8FFh). The MSR
   // calls answer nothing / false where the APIC does not know the register: #GP.
   virtual u8 task_priority() = 0;

@@ -41,6 +41,7 @@ class FlatBus : public CpuBus {
   std::vector<TlbScope> flushes;
   std::vector<u64> flushed_pages;
   u64 time = 0;
+  u8 random_byte = 0x5a;
   u8 priority = 0;
   unsigned address_bits = 46;
 
@@ -117,6 +118,9 @@ class FlatBus : public CpuBus {
     if (!apic_registers.contains(index)) return false;
     apic_registers[index] = value;
     return true;
+  }
+  void random(Bytes out) override {
+    for (std::byte& b : out) b = std::byte{random_byte};
   }
   void sync_fpu() override {}
   void fpu_changed() override {}

@@ -120,7 +120,8 @@ Result<std::unique_ptr<Accelerator>> make_jit(Machine& machine, const Accelerato
   engine::JitOptions options{.code_size = properties.tb_size.bytes};
   options.passes = TRY(opt::parse_passes(properties.passes), "-accel jit,opt=");
   if (properties.perf_map) options.perf_map = TRY(jit::PerfMap::create());
-  return std::unique_ptr<Accelerator>(TRY(JitAccelerator::create(context, options)));
+  return std::unique_ptr<Accelerator>(
+      TRY(JitAccelerator::create(context, machine.tape(), options)));
 }
 
 struct NoProperties {

@@ -123,6 +123,7 @@ constexpr Entry kEntries[] = {
     {M::Hlt, halt},
     {M::Monitor, monitor},
     {M::Monitorx, monitor},
+    {M::Pause, relax},
     {M::Mwait, nothing},
     {M::Mwaitx, nothing},
     {M::Syscall, system_call},

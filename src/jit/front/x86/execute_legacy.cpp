@@ -1,6 +1,4 @@
 // Decimal arithmetic and other instructions without a 64-bit encoding, XLAT, DF, ports, randomness.
-#include <sys/random.h>
-
 #include "cpu/x86/task.h"
 #include "jit/front/x86/execution.h"
 
@@ -112,9 +110,9 @@ Outcome output(Execution& x) {
 // RDRAND and RDSEED: from the host's kernel.
 Outcome random_number(Execution& x) {
   u64 value = 0;
-  const bool got = getrandom(&value, sizeof value, GRND_NONBLOCK) == sizeof value;
-  TRY(x.write(0, got ? value : 0));
-  x.set_flags(x86::kArithmeticFlags, got ? u64{x86::kCf} : 0);
+  x.bus.random(std::as_writable_bytes(std::span(&value, 1)));
+  TRY(x.write(0, value));
+  x.set_flags(x86::kArithmeticFlags, x86::kCf);
   return Outcome::Done;
 }
 

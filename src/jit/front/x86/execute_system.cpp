@@ -184,6 +184,12 @@ Outcome invalidate_context(Execution& x) {
 // There are no caches to write back, and MWAIT need not wait.
 Outcome nothing(Execution&) { return Outcome::Done; }
 
+// PAUSE
+Outcome relax(Execution& x) {
+  x.bus.relax();
+  return Outcome::Done;
+}
+
 // CLFLUSH, CLFLUSHOPT, CLWB: they fault like a byte load.
 Outcome flush_line(Execution& x) {
   const u64 at = TRY(x.address(1, PageAccess::Read));

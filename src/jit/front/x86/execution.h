@@ -140,6 +140,7 @@ Outcome protection_keys(Execution&);
 Outcome invalidate_page(Execution&);
 Outcome invalidate_context(Execution&);
 Outcome nothing(Execution&);
+Outcome relax(Execution&);
 Outcome flush_line(Execution&);
 Outcome clear_line(Execution&);
 
