@@ -267,15 +267,19 @@ void JitVcpu::enter(const u8* code) {
 
 TranslatedBlock* JitVcpu::block_at(u64 pc) {
   const u64 base = mode_key_.code_base;
+  if (!s_.code64() && pc > s_.seg[x86::Cs].limit) return nullptr;
   const u64 linear = s_.code64() ? pc : (pc + base) & 0xffff'ffff;
   x86::OrFault<std::span<const u8>> code = mmu_.code_at(linear);
   if (!code || code->empty()) return nullptr;
+  std::span<const u8> bytes = *code;
+  if (mode_key_.mode & jit::x86::mode_bit::kShortCode)
+    bytes = bytes.first(std::min<u64>(bytes.size(), 0x1'0000 - pc));
   ir::Key key = mode_key_;
   key.pc = pc;
-  key.physical = reinterpret_cast<u64>(code->data());
+  key.physical = reinterpret_cast<u64>(bytes.data());
   statistics_.misses++;
   if (TranslatedBlock* block = code_.find(key)) return block;
-  return code_.translate(author_, key, *code);
+  return code_.translate(author_, key, bytes);
 }
 
 // Whether turn() must be asked before the next instruction.
@@ -321,8 +325,10 @@ void JitVcpu::mode_changed() {
                                 kCr4Smap | kCr4Pke))
                          << 8 ^
                      static_cast<u64>(s_.pkru) * 0x9e3779b97f4a7c15;
-  if (paging != paging_) mmu_.flush_tlb(TlbScope::All, 0);
-  paging_ = paging;
+  const u64 translations = paging ^ mmu_.watch(s_);
+  if (translations != paging_) mmu_.flush_tlb(TlbScope::All, 0);
+  paging_ = translations;
+  if (!s_.code64()) set_segment_ends(*block_);
   mode_key_.mode = jit::x86::mode_of(s_);
   mode_key_.code_base = s_.code64() ? 0 : s_.seg[Cs].base;
   mmu_.refresh(mode_key_.code_base << 12 ^ mode_key_.mode);

@@ -89,12 +89,14 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::optional<Exit> step(const Insn& insn);  // already decoded
   std::optional<Exit> finish_step(const Outcome& outcome, bool traced);
   x86::OrFault<Insn> fetch();
+  Outcome execute_foreign(const Insn& insn);
+  Outcome resumed(const Outcome& outcome, bool had_rf);
+  u64 instruction_breakpoint() const;
   Outcome step_native(const Insn& insn);
-  x86::OrFault<void> run_native(const Insn& insn, const ir::Address& address);
-  x86::OrFault<void> run_with_memory(const Insn& insn, u64 linear);
+  x86::OrFault<void> run_native(const Insn& insn);
+  x86::OrFault<void> run_with_memory(const Insn& insn);
   x86::OrFault<void> run_on_copy(const Insn& insn, u64 linear, u64 beyond);
   x86::OrFault<void> run_thunk(const Insn& insn, void* pointer);
-  u64 linear_of(const ir::Address& address) const;
 
   // For a debugger: debug.cpp.
   std::optional<Exit> debugged_turn();

@@ -140,8 +140,8 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   const u32 at = context_->index(linear);
   context_->load[at] = {page, host};
   if (t.page_size > 4096) pool_.current().note_large(linear);
-  const bool watched = part.range->dirty_clients != 0;
-  if (!t.writable || part.range->readonly || watched) return;
+  const bool dirtied = part.range->dirty_clients != 0;
+  if (!t.writable || part.range->readonly || dirtied) return;
   // Another vCPU may be translating code in this page: entered first, then looked at.
   pool_.current().note_stored(host);
   ContextSet::enter(context_->store[at], page, host);
@@ -150,7 +150,7 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
 }
 
 void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
-  if ((linear & kOffset) + size > 4096) return nullptr;
+  if ((linear & kOffset) + size > 4096 || page_watched(linear)) return nullptr;
   x86::Translation translation;
   OrFault<Part> found = locate(linear, access, Privilege::Current, &translation);
   if (!found || !found->host) return nullptr;
@@ -170,6 +170,7 @@ OrFault<void*> SoftMmu::direct(u64 linear, u64 size, PageAccess access) {
   if ((linear & kOffset) + size > 4096) return nullptr;
   const Part part = TRY(locate(linear, access, Privilege::Current));
   if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return nullptr;
+  note_access(linear, size, access);
   if (access == PageAccess::Write)
     part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), size);
   return static_cast<void*>(part.host);
@@ -224,6 +225,7 @@ void SoftMmu::ram_write(const Part& part, ConstBytes from) {
 }
 
 OrFault<void> SoftMmu::read(u64 linear, Bytes to, Privilege privilege) {
+  if (privilege != Privilege::Supervisor) note_access(linear, to.size(), PageAccess::Read);
   if (to.size() > 4096 - (linear & kOffset))
     TRY(probe(linear, to.size(), PageAccess::Read, privilege));
   for (size_t done = 0; done < to.size();) {
@@ -240,6 +242,7 @@ OrFault<void> SoftMmu::read(u64 linear, Bytes to, Privilege privilege) {
 }
 
 OrFault<void> SoftMmu::write(u64 linear, ConstBytes from, Privilege privilege) {
+  if (privilege != Privilege::Supervisor) note_access(linear, from.size(), PageAccess::Write);
   if (from.size() > 4096 - (linear & kOffset))
     TRY(probe(linear, from.size(), PageAccess::Write, privilege));
   for (size_t done = 0; done < from.size();) {
@@ -265,17 +268,20 @@ OrFault<void> SoftMmu::probe(u64 linear, u64 size, PageAccess access, Privilege 
 }
 
 OrFault<u64> SoftMmu::load(u64 linear, unsigned size, Privilege privilege) {
+  TRY(check_alignment(linear, size, privilege));
   u64 value = 0;
   TRY(read(linear, std::as_writable_bytes(std::span(&value, 1)).first(size), privilege));
   return value;
 }
 
 OrFault<void> SoftMmu::store(u64 linear, unsigned size, u64 value, Privilege privilege) {
+  TRY(check_alignment(linear, size, privilege));
   return write(linear, bytes_of(std::span(&value, 1)).first(size), privilege);
 }
 
 OrFault<Bytes> SoftMmu::window(u64 linear, u64 size, PageAccess access, Privilege privilege) {
   size = std::min<u64>(size, 4096 - (linear & kOffset));
+  if (page_watched(linear)) return Bytes{};
   const Part part = TRY(locate(linear, access, privilege));
   if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return Bytes{};
   if (access == PageAccess::Write) {
@@ -325,14 +331,82 @@ bool SoftMmu::compare_exchange_physical(GuestAddr addr, unsigned size, u64 expec
 }
 
 u32 SoftMmu::in(u16 port, unsigned size) {
+  note_port(port, size);
   device_read_ = true;
   MachineLock::Guard guard(lock_);
   return static_cast<u32>(io_.load(GuestAddr{port}, size));
 }
 
 void SoftMmu::out(u16 port, unsigned size, u32 value) {
+  note_port(port, size);
   MachineLock::Guard guard(lock_);
   io_.store(GuestAddr{port}, size, value);
+}
+
+// Breakpoints in the order of DR0 to DR3: enabled, R/W (1: writes, 2: ports, 3: both), bytes.
+namespace {
+struct Breakpoint {
+  bool enabled;
+  unsigned kind;
+  u64 size, at;
+};
+Breakpoint breakpoint(const x86::State& s, unsigned i) {
+  constexpr u64 kSizes[] = {1, 2, 8, 4};
+  const u64 size = kSizes[s.dr7 >> (18 + 4 * i) & 3];
+  return {(s.dr7 >> (2 * i) & 3) != 0, static_cast<unsigned>(s.dr7 >> (16 + 4 * i) & 3), size,
+          s.dr[i] & ~(size - 1)};
+}
+}  // namespace
+
+u64 SoftMmu::watch(const x86::State& s) {
+  watching_ = false;
+  if (!(s.dr7 & 0xff)) return 0;
+  u64 print = s.dr7;
+  for (unsigned i = 0; i < 4; i++) {
+    const Breakpoint b = breakpoint(s, i);
+    if (!b.enabled || b.kind == 0) continue;
+    watching_ = true;
+    print = (print ^ b.at) * 0x9e3779b97f4a7c15;
+  }
+  return watching_ ? print : 0;
+}
+
+void SoftMmu::note_access(u64 linear, u64 size, PageAccess access) {
+  if (!watching_) return;
+  for (unsigned i = 0; i < 4; i++) {
+    const Breakpoint b = breakpoint(s_, i);
+    const bool kind = b.kind == 3 || (b.kind == 1 && access == PageAccess::Write);
+    if (b.enabled && kind && linear < b.at + b.size && b.at < linear + size)
+      watched_ |= u64{1} << i;
+  }
+}
+
+void SoftMmu::note_port(u16 port, unsigned size) {
+  if (!watching_ || !(s_.cr4 & x86::kCr4De)) return;
+  for (unsigned i = 0; i < 4; i++) {
+    const Breakpoint b = breakpoint(s_, i);
+    if (b.enabled && b.kind == 2 && port < b.at + b.size && b.at < u64{port} + size)
+      watched_ |= u64{1} << i;
+  }
+}
+
+// Such a page is in no table, so every access to it is stepped.
+bool SoftMmu::page_watched(u64 linear) const {
+  if (!watching_) return false;
+  for (unsigned i = 0; i < 4; i++) {
+    const Breakpoint b = breakpoint(s_, i);
+    if (b.enabled && (b.kind & 1) && (b.at ^ linear) <= kOffset) return true;
+  }
+  return false;
+}
+
+// Up to 8 bytes at their size, what is larger at 16 (x87's ten at 8).
+OrFault<void> SoftMmu::check_alignment(u64 linear, u64 size, Privilege privilege) const {
+  const bool checked = (s_.rflags & x86::kAc) && (s_.cr0 & x86::kCr0Am) && s_.cpl() == 3;
+  if (!checked || privilege != Privilege::Current) return {};
+  const u64 unit = size >= 16 ? 16 : std::bit_floor(size);
+  if (linear & (unit - 1)) return Fault{.vector = x86::kAcFault, .has_error_code = true};
+  return {};
 }
 
 void SoftMmu::flush_tlb(x86::TlbScope scope, u16 pcid) {

@@ -37,6 +37,13 @@ class SoftMmu final : public x86::CpuBus {
   // The context of the current mode; chosen anew after anything that changes mode or tables.
   // `code` identifies everything that the translation of code depends on.
   void refresh(u64 code);
+  // Takes over the data and I/O breakpoints of the debug registers. Their fingerprint: when it
+  // changes, the tables must be flushed.
+  u64 watch(const x86::State& state);
+  // The bits of DR6 for breakpoints hit since the last call.
+  u64 take_watched() { return std::exchange(watched_, 0); }
+  // #AC, when alignment is checked and the access is not aligned.
+  x86::OrFault<void> check_alignment(u64 linear, u64 size, x86::Privilege privilege) const;
   ir::Context& context() { return *context_; }
   // The TSC was set from outside: deadlines are measured against it.
   void tell_tsc();
@@ -109,6 +116,9 @@ class SoftMmu final : public x86::CpuBus {
   bool lapic_claims(u64 physical) const;
   void device_read(u64 physical, Bytes to);
   void device_write(u64 physical, ConstBytes from);
+  void note_access(u64 linear, u64 size, x86::PageAccess access);
+  void note_port(u16 port, unsigned size);
+  bool page_watched(u64 linear) const;
   void ram_write(const Part& part, ConstBytes from);
   void insert(u64 linear, const x86::Translation& translation, const Part& part);
 
@@ -138,6 +148,8 @@ class SoftMmu final : public x86::CpuBus {
   ir::Context* context_ = nullptr;
   ir::Context* active_ = nullptr;  // in the GS base
   bool device_read_ = false;
+  bool watching_ = false;  // a data or I/O breakpoint is armed
+  u64 watched_ = 0;        // DR6 bits
 };
 
 }  // namespace menura::engine

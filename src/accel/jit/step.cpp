@@ -1,6 +1,7 @@
 // One guest instruction outside of translated blocks: what translated code could not do, and tier 0.
 #include "accel/jit/jit_vcpu.h"
 #include "base/bits.h"
+#include "cpu/x86/segments.h"
 
 namespace menura::engine {
 
@@ -57,17 +58,19 @@ u8 arithmetic_fault(jit::x86::Unit unit) {
 
 std::optional<Exit> JitVcpu::step() {
   statistics_.steps++;
-  const bool traced = s_.rflags & x86::kTf;
+  if (const u64 hit = instruction_breakpoint()) {
+    s_.rflags |= x86::kRf;
+    return deliver({.vector = x86::kDb}, hit);
+  }
+  const bool traced = s_.rflags & x86::kTf, had_rf = s_.rflags & x86::kRf;
   OrFault<Insn> insn = fetch();
   if (!insn) return deliver(insn.error());
   if (debug_.software_breakpoints && insn->mnemonic == jit::x86::Mnemonic::Int3) return Exit::Debug;
   statistics_.stepped[static_cast<size_t>(insn->mnemonic)]++;
   if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
   if (jit::x86::lowering(jit::x86::row_of(*insn)) == jit::x86::Lowering::Native)
-    return finish_step(step_native(*insn), traced);
-  const Outcome outcome = jit::x86::execute(s_, *insn, mmu_);
-  if (is_serializing(insn->mnemonic)) code_.serialize();
-  return finish_step(outcome, traced);
+    return finish_step(resumed(step_native(*insn), had_rf), traced);
+  return finish_step(resumed(execute_foreign(*insn), had_rf), traced);
 }
 
 std::optional<Exit> JitVcpu::step(const Insn& insn) {
@@ -75,10 +78,25 @@ std::optional<Exit> JitVcpu::step(const Insn& insn) {
   if (jit::x86::lowering(jit::x86::row_of(insn)) == jit::x86::Lowering::Native) return step();
   statistics_.steps++;
   statistics_.stepped[static_cast<size_t>(insn.mnemonic)]++;
-  return finish_step(jit::x86::execute(s_, insn, mmu_), (s_.rflags & x86::kTf) != 0);
+  const bool traced = s_.rflags & x86::kTf;
+  return finish_step(execute_foreign(insn), traced);
+}
+
+Outcome JitVcpu::execute_foreign(const Insn& insn) {
+  const Outcome outcome = jit::x86::execute(s_, insn, mmu_);
+  if (is_serializing(insn.mnemonic)) code_.serialize();
+  return outcome;
+}
+
+// RF lets one instruction pass its breakpoint.
+Outcome JitVcpu::resumed(const Outcome& outcome, bool had_rf) {
+  const bool passed = outcome.what == Outcome::Done || outcome.what == Outcome::Trapped;
+  if (had_rf && passed) s_.rflags &= ~u64{x86::kRf};
+  return outcome;
 }
 
 std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
+  const u64 watched = mmu_.take_watched();
   switch (outcome.what) {
     case Outcome::Faulted:
     case Outcome::Trapped: return deliver(outcome.fault);
@@ -91,8 +109,20 @@ std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
   mode_changed();
   if (mmu_.take_device_read()) forget_written();
   // Also between the elements of a repeated string instruction, which then does one at a time.
-  if (traced) return deliver({.vector = x86::kDb}, kSingleStep);
+  const u64 traps = watched | (traced ? kSingleStep : 0);
+  if (traps) return deliver({.vector = x86::kDb}, traps);
   return std::nullopt;
+}
+
+// The bits of DR6 for instruction breakpoints at rip (Intel SDM vol. 3 §18.3.1.1).
+u64 JitVcpu::instruction_breakpoint() const {
+  if (!(s_.dr7 & 0xff) || (s_.rflags & x86::kRf)) return 0;
+  const u64 at = s_.code64() ? s_.rip : (s_.rip + s_.seg[x86::Cs].base) & 0xffff'ffff;
+  u64 hit = 0;
+  for (unsigned i = 0; i < 4; i++)
+    if ((s_.dr7 >> (2 * i) & 3) && (s_.dr7 >> (16 + 4 * i) & 3) == 0 && s_.dr[i] == at)
+      hit |= u64{1} << i;
+  return hit;
 }
 
 // Decodes the instruction at rip, which may reach into the next page.
@@ -103,6 +133,7 @@ OrFault<Insn> JitVcpu::fetch() {
   fetched_.fill(0);
   size_t have = 0;
   for (;;) {
+    TRY(x86::code_linear(s_, s_.rip + have, 1));
     const u64 linear =
         s_.code64() ? s_.rip + have : (s_.rip + have + mode_key_.code_base) & 0xffff'ffff;
     const std::span<const u8> code = TRY(mmu_.code_at(linear));
@@ -128,41 +159,29 @@ OrFault<Insn> JitVcpu::fetch() {
   }
 }
 
-u64 JitVcpu::linear_of(const ir::Address& a) const {
-  u64 sum = static_cast<u64>(a.disp);
-  if (a.base != ir::kNone) sum += s_.gpr[a.base];
-  if (a.index != ir::kNone) sum += s_.gpr[a.index] << a.scale;
-  sum &= low_mask(8 * a.size);
-  if (a.segment != ir::kNone) sum += s_.seg[a.segment].base;
-  return sum & low_mask(8 * a.wrap);
-}
-
 Outcome JitVcpu::step_native(const Insn& insn) {
   u64 next = s_.rip + insn.length;
   if (!s_.code64()) next &= 0xffff'ffff;
   s_.interrupt_shadow = false;
-  const ir::Address address = jit::x86::native_address(insn, next, mode_key_.mode);
-  if (OrFault<void> done = run_native(insn, address); !done) return done.error();
+  if (OrFault<void> done = run_native(insn); !done) return done.error();
   s_.rip = next;
   return Outcome::Done;
 }
 
-OrFault<void> JitVcpu::run_native(const Insn& insn, const ir::Address& address) {
+OrFault<void> JitVcpu::run_native(const Insn& insn) {
   if (!insn.is_memory()) return run_thunk(insn, nullptr);
   if (insn.mnemonic == jit::x86::Mnemonic::Lea) {
-    ir::Address offset = address;
-    offset.segment = ir::kNone;
-    const u64 value = linear_of(offset);
+    const u64 value = jit::x86::effective_address(s_, insn);
     const u64 keep = insn.operand_size == 2 ? ~u64{0xffff} : 0;
     s_.gpr[insn.reg] = (s_.gpr[insn.reg] & keep) | (value & low_mask(8 * insn.operand_size));
     return {};
   }
   const jit::x86::MemoryUse use = jit::x86::memory_use(jit::x86::row_of(insn));
   if (use == jit::x86::MemoryUse::None || use == jit::x86::MemoryUse::AddressOnly) return {};
-  return run_with_memory(insn, linear_of(address));
+  return run_with_memory(insn);
 }
 
-OrFault<void> JitVcpu::run_with_memory(const Insn& insn, u64 linear) {
+OrFault<void> JitVcpu::run_with_memory(const Insn& insn) {
   const jit::x86::Row& row = jit::x86::row_of(insn);
   const jit::x86::MemoryUse use = jit::x86::memory_use(row);
   const unsigned size = jit::x86::memory_size(insn);
@@ -171,10 +190,13 @@ OrFault<void> JitVcpu::run_with_memory(const Insn& insn, u64 linear) {
   if (row.attributes & kBitString) {
     const i64 bit = sign_extend(s_.gpr[insn.reg], 8 * size);
     beyond = static_cast<u64>((bit >> std::countr_zero(8 * size)) * static_cast<i64>(size));
-    linear += beyond;
-    if (insn.address_size != 8) linear &= 0xffff'ffff;
   }
   const PageAccess access = use == jit::x86::MemoryUse::Load ? PageAccess::Read : PageAccess::Write;
+  const u64 offset =
+      (jit::x86::effective_address(s_, insn) + beyond) & low_mask(8 * insn.address_size);
+  const u64 linear =
+      TRY(x86::segment_linear(s_, static_cast<x86::SegReg>(insn.segment), offset, size, access));
+  TRY(mmu_.check_alignment(linear, size, Privilege::Current));
   if (void* host = TRY(mmu_.direct(linear, size, access))) {
     TRY(run_thunk(insn, static_cast<u8*>(host) - beyond));
     if (access == PageAccess::Write) mmu_.wrote(host, size);

@@ -48,6 +48,12 @@ class TestMachine {
   }
   static u64 address(const RamBlock& ram) { return reinterpret_cast<u64>(ram.host()); }
   u64 data() const { return address(*data_); }
+  // Shows the data at another guest address, too.
+  void map_data_at(u64 guest) { root_.map(guest, data_alias_); }
+  // Code among the data was changed behind the vCPUs' backs.
+  void forget(u64 offset, u64 size) {
+    accelerator_->translations().written(data_->host() + offset, size);
+  }
   u8* data_bytes() { return reinterpret_cast<u8*>(data_->host()); }
   u64 code() const { return address(*code_); }
   Vcpu& cpu(unsigned index = 0) { return *cpus_.at(index); }
@@ -66,6 +72,7 @@ class TestMachine {
   LiveTape tape_;
   std::shared_ptr<RamBlock> data_, code_;
   Region data_region_ = Region::ram("data", data_), code_region_ = Region::ram("code", code_);
+  Region data_alias_ = Region::alias("data again", data_region_, 0, data_->size());
   std::unique_ptr<JitAccelerator> accelerator_;
   std::vector<std::unique_ptr<Vcpu>> cpus_;
 };

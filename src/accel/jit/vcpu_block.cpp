@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <new>
 
+#include "cpu/x86/segments.h"
 #include "jit/ir/tables.h"
 
 namespace menura::engine {
@@ -25,6 +26,8 @@ x64::Layout vcpu_layout() {
   l.rip = offsetof(VcpuBlock, state) + offsetof(State, rip);
   l.segment_base = offsetof(VcpuBlock, state) + offsetof(State, seg) + offsetof(Segment, base);
   l.segment_stride = sizeof(Segment);
+  l.read_ends = offsetof(VcpuBlock, read_ends);
+  l.write_ends = offsetof(VcpuBlock, write_ends);
   l.vectors = offsetof(VcpuBlock, state) + offsetof(State, vec);
   l.mxcsr = offsetof(VcpuBlock, state) + offsetof(State, mxcsr);
   l.flags = offsetof(VcpuBlock, flags);
@@ -39,6 +42,19 @@ x64::Layout vcpu_layout() {
   l.tlb_mask = offsetof(ir::Context, mask);
   l.jumps = offsetof(ir::Context, jumps);
   return l;
+}
+
+// Expand-down segments, and whatever forbids the access, end at 0: always left to the step.
+void set_segment_ends(VcpuBlock& block) {
+  const x86::State& s = block.state;
+  const bool typed = x86::protected_mode(s);
+  for (size_t i = 0; i < s.seg.size() && i < block.read_ends.size(); i++) {
+    const x86::Segment& seg = s.seg[i];
+    const bool code = seg.type() & 8, down = !code && (seg.type() & 4);
+    const u64 end = down || (typed && seg.unusable) ? 0 : u64{seg.limit} + 1;
+    block.read_ends[i] = !typed || !code || (seg.type() & 2) ? end : 0;
+    block.write_ends[i] = !typed || (!code && (seg.type() & 2)) ? end : 0;
+  }
 }
 
 Result<VcpuBlockPtr> map_vcpu_block() {

@@ -5,6 +5,7 @@
 // Below it lies room for return addresses and for signal frames. Example: `auto block = TRY(map_vcpu_block());`
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 
@@ -26,6 +27,7 @@ struct VcpuBlock {
   x86::State state;
   u16 flags = 0;  // AH as LAHF gives it, AL = OF
   std::atomic<u32> poll{0};
+  std::array<u64, 6> read_ends{}, write_ends{};  // of the segments: see x64::Layout
   u64 exit_info = 0;
   u64 host_rsp = 0;
   u64 code = 0;
@@ -33,6 +35,9 @@ struct VcpuBlock {
   u64 stash = 0;
   JitVcpu* owner = nullptr;
 };
+
+// After a change of segments, or of the mode that gives them their meaning.
+void set_segment_ends(VcpuBlock& block);
 
 x64::Layout vcpu_layout();
 

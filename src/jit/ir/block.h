@@ -32,9 +32,10 @@ struct Address {
   u8 base = kNone;
   u8 index = kNone;
   u8 scale = 0;
-  u8 size = 8;         // 2, 4 or 8
-  u8 segment = kNone;  // kNone: base is known to be 0
-  u8 wrap = 8;         // the sum with the segment base is truncated to 4 or 8 bytes
+  u8 size = 8;           // 2, 4 or 8
+  u8 segment = kNone;    // kNone: base is known to be 0
+  bool limited = false;  // the access must end inside the segment, else the block is left
+  u8 wrap = 8;           // the sum with the segment base is truncated to 4 or 8 bytes
   bool operator==(const Address&) const = default;
 };
 

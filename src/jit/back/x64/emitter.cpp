@@ -218,10 +218,22 @@ class BlockWriter {
     if (x.size == 2) a_.movzx(to.cvt32(), to.cvt16());
   }
 
+  // r10 = offset into the segment. The flags are saved.
+  void limit(const Op& op, u32 ends) {
+    a_.lea(a_.t1, a_.ptr[a_.t0 + op.size]);
+    a_.cmp(a_.t1, a_.field(ends + 8 * op.address.segment));
+    Cold& c = cold(Cold::Leave);
+    c.pc = b_.pcs[op.insn];
+    c.info = exit_info(ExitReason::Step);
+    c.flags_saved = true;
+    a_.ja(c.here, kNear);
+  }
+
   void check(const Op& op, u32 table, Cold::Kind kind) {
     const ir::Address& x = op.address;
     save_flags(op, a_.t0);
     effective(x, a_.t0);
+    if (x.limited) limit(op, kind == Cold::SlowLoad ? l_.read_ends : l_.write_ends);
     if (x.segment != ir::kNone) {
       a_.mov(a_.t1, a_.field(l_.segment_base + l_.segment_stride * x.segment));
       if (x.wrap == 8)

@@ -17,6 +17,8 @@ struct Layout {
   u32 rip = 0;  // u64
   u32 segment_base = 0;
   u32 segment_stride = 0;
+  u32 read_ends = 0;  // 6 u64: behind the last byte that may be read through the segment
+  u32 write_ends = 0;
   u32 vectors = 0;  // 16 of 32 bytes
   u32 mxcsr = 0;
   u32 flags = 0;      // u16: AH as LAHF gives it, AL = OF; see Emitter on when it is valid

@@ -132,6 +132,7 @@ ir::Address native_address(const Insn& insn, u64 next_pc, u32 mode) {
   const bool based = insn.segment == Segment::Fs || insn.segment == Segment::Gs ||
                      (!bits64 && !(mode & mode_bit::kFlat));
   a.segment = based ? static_cast<u8>(insn.segment) : ir::kNone;
+  a.limited = based && !bits64;
   return a;
 }
 

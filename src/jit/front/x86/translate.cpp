@@ -28,8 +28,10 @@ class Translator {
     pc_ = pc;
     next_ = next;
     row_ = &row_of(insn);
+    if (mode_ & mode_bit::kStepwise) return b_.exit(ExitReason::Step, pc_);
     if (!unit_enabled()) return step();
     if (lowering(*row_) == Lowering::Native) return native();
+    if (row_->control() != Control::None && leaves_segment()) return step();
     switch (row_->control()) {
       case Control::Jump: return b_.jump(target());
       case Control::Branch: return branch();
@@ -59,6 +61,10 @@ class Translator {
     }
     return false;
   }
+
+  bool bits64() const { return (mode_ & mode_bit::kCodeSize) == static_cast<u32>(Mode::Bits64); }
+  // A transfer that may lead beyond CS's limit, which it must notice itself.
+  bool leaves_segment() const { return (mode_ & mode_bit::kShortCode) && insn_->operand_size != 2; }
 
   // Left to the engine: everything that has no better translation. The block goes on behind what
   // seldom changes the mode or the mapping.
@@ -100,6 +106,8 @@ class Translator {
       if (use == MemoryUse::None || use == MemoryUse::AddressOnly) return;  // hints
       const unsigned size = memory_size(insn);
       if (size == 0 || size > 128) return step();
+      // CS is no place to write to, flat as it may be.
+      if (!bits64() && insn.segment == Segment::Cs && use != MemoryUse::Load) return step();
       b_.check(use == MemoryUse::Load ? Opcode::CheckLoad : Opcode::CheckStore,
                static_cast<u8>(size), native_address(insn, next_, mode_));
     }
@@ -160,6 +168,7 @@ class Translator {
               .base = base,
               .size = static_cast<u8>(stack_size()),
               .segment = stack_segment(),
+              .limited = stack_segment() != ir::kNone,
               .wrap = static_cast<u8>(stack_size() == 8 ? 8 : 4)});
   }
   void move_stack(i64 by) { move_register(kRspNumber, kRspNumber, by, stack_size()); }
@@ -281,9 +290,27 @@ class Translator {
   bool last_ = false;
 };
 
+// Whether no access through it can fail, stores through CS excepted.
+bool flat(const menura::x86::Segment& s) {
+  // Data, writable, not expand-down; or code, readable.
+  const bool open = (s.type() & 0xe) == 2 || (s.type() & 0xa) == 0xa;
+  return s.base == 0 && s.limit == 0xffff'ffff && open && !s.unusable;
+}
+
 bool flat(const menura::x86::State& s) {
   using namespace menura::x86;
-  return s.seg[Es].base == 0 && s.seg[Cs].base == 0 && s.seg[Ss].base == 0 && s.seg[Ds].base == 0;
+  const auto data = [&](SegReg r) { return flat(s.seg[r]) && !(s.seg[r].type() & 8); };
+  return data(Es) && flat(s.seg[Cs]) && data(Ss) && data(Ds);
+}
+
+bool stepwise(const menura::x86::State& s) {
+  using namespace menura::x86;
+  const u32 limit = s.seg[Cs].limit;
+  if (!s.code64() && limit != 0xffff && limit != 0xffff'ffff) return true;
+  if ((s.rflags & kAc) && (s.cr0 & kCr0Am) && s.cpl() == 3) return true;
+  for (unsigned i = 0; i < 4; i++)
+    if ((s.dr7 >> (2 * i) & 3) && (s.dr7 >> (16 + 4 * i) & 3) == 0) return true;
+  return false;
 }
 
 }  // namespace
@@ -303,6 +330,8 @@ u32 mode_of(const menura::x86::State& s) {
   if (x87 && (s.cr4 & kCr4Osfxsr)) mode |= mode_bit::kSse;
   if (!(s.cr0 & kCr0Ts) && (s.cr4 & kCr4Osxsave) && (s.xcr0 & 6) == 6 && protected_mode)
     mode |= mode_bit::kAvx;
+  if (!bits64 && s.seg[Cs].limit == 0xffff) mode |= mode_bit::kShortCode;
+  if (stepwise(s)) mode |= mode_bit::kStepwise;
   if (!user && (!(s.cr4 & kCr4Smap) || (s.rflags & kAc))) mode |= mode_bit::kAccessUser;
   return mode;
 }

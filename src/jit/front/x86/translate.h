@@ -18,12 +18,14 @@ namespace menura::jit::x86 {
 namespace mode_bit {
 inline constexpr u32 kCodeSize = 3;          // Mode
 inline constexpr u32 kUser = 1u << 2;        // CPL 3
-inline constexpr u32 kFlat = 1u << 3;        // bases of ES, CS, SS and DS are 0
+inline constexpr u32 kFlat = 1u << 3;        // ES, CS, SS and DS are all of memory
 inline constexpr u32 kStackShift = 4;        // two bits: log2 of the stack address size, 1 to 3
 inline constexpr u32 kX87 = 1u << 6;         // x87 and MMX instructions do not trap
 inline constexpr u32 kSse = 1u << 7;         // nor SSE
 inline constexpr u32 kAvx = 1u << 8;         // nor AVX
 inline constexpr u32 kAccessUser = 1u << 9;  // SMAP is off or lifted by EFLAGS.AC
+inline constexpr u32 kShortCode = 1u << 10;  // CS's limit is FFFFh, else all ones
+inline constexpr u32 kStepwise = 1u << 11;   // instruction breakpoints, #AC, or another limit of CS
 }  // namespace mode_bit
 u32 mode_of(const menura::x86::State& state);
 
