@@ -54,6 +54,29 @@ u8 arithmetic_fault(jit::x86::Unit unit) {
   return x86::kDe;
 }
 
+bool interrupts_itself(const Insn& insn, u64 rflags) {
+  using jit::x86::Mnemonic;
+  if (insn.mnemonic == Mnemonic::Into) return rflags & x86::kOf;
+  return insn.mnemonic == Mnemonic::Int || insn.mnemonic == Mnemonic::Int3 ||
+         insn.mnemonic == Mnemonic::Int1;
+}
+
+// CVTPI2PS and CVTPI2PD turn to MMX only for a register.
+bool looks_for_x87_exceptions(const Insn& insn) {
+  using jit::x86::Mnemonic;
+  const bool converts = insn.mnemonic == Mnemonic::Cvtpi2ps || insn.mnemonic == Mnemonic::Cvtpi2pd;
+  if (converts && insn.is_memory()) return false;
+  return jit::x86::waits_for_x87(jit::x86::row_of(insn));
+}
+
+// The guest's x87 state is the host's while the vCPU runs.
+bool x87_exception_pending() {
+  constexpr u16 kErrorSummary = 1u << 7;
+  u16 status;
+  asm volatile("fnstsw %0" : "=a"(status));
+  return status & kErrorSummary;
+}
+
 }  // namespace
 
 std::optional<Exit> JitVcpu::step() {
@@ -68,9 +91,14 @@ std::optional<Exit> JitVcpu::step() {
   if (debug_.software_breakpoints && insn->mnemonic == jit::x86::Mnemonic::Int3) return Exit::Debug;
   statistics_.stepped[static_cast<size_t>(insn->mnemonic)]++;
   if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
-  if (jit::x86::lowering(jit::x86::row_of(*insn)) == jit::x86::Lowering::Native)
+  const jit::x86::Row& row = jit::x86::row_of(*insn);
+  if (looks_for_x87_exceptions(*insn) && x87_exception_pending())
+    return deliver({.vector = x86::kMf});
+  if (jit::x86::lowering(row) == jit::x86::Lowering::Native)
     return finish_step(resumed(step_native(*insn), had_rf), traced);
-  return finish_step(resumed(execute_foreign(*insn), had_rf), traced);
+  // Delivery clears TF before a step of a software interrupt would be seen.
+  const bool trap = traced && !interrupts_itself(*insn, s_.rflags);
+  return finish_step(resumed(execute_foreign(*insn), had_rf), trap);
 }
 
 std::optional<Exit> JitVcpu::step(const Insn& insn) {
@@ -194,8 +222,11 @@ OrFault<void> JitVcpu::run_with_memory(const Insn& insn) {
   const PageAccess access = use == jit::x86::MemoryUse::Load ? PageAccess::Read : PageAccess::Write;
   const u64 offset =
       (jit::x86::effective_address(s_, insn) + beyond) & low_mask(8 * insn.address_size);
-  const u64 linear =
-      TRY(x86::segment_linear(s_, static_cast<x86::SegReg>(insn.segment), offset, size, access));
+  const x86::SegReg segment = static_cast<x86::SegReg>(insn.segment);
+  const u64 base = s_.code64() && segment < x86::Fs ? 0 : s_.seg[segment].base;
+  // AMD's order: alignment, then the segment.
+  if ((base + offset) % jit::x86::alignment(row, size)) return x86::general_protection();
+  const u64 linear = TRY(x86::segment_linear(s_, segment, offset, size, access));
   TRY(mmu_.check_alignment(linear, size, Privilege::Current));
   if (void* host = TRY(mmu_.direct(linear, size, access))) {
     TRY(run_thunk(insn, static_cast<u8*>(host) - beyond));
@@ -210,13 +241,17 @@ OrFault<void> JitVcpu::run_with_memory(const Insn& insn) {
 
 // Devices, read-only memory, or two pages: through a copy, aligned as the operand itself.
 OrFault<void> JitVcpu::run_on_copy(const Insn& insn, u64 linear, u64 beyond) {
-  const jit::x86::MemoryUse use = jit::x86::memory_use(jit::x86::row_of(insn));
+  const jit::x86::Row& row = jit::x86::row_of(insn);
+  const jit::x86::MemoryUse use = jit::x86::memory_use(row);
   const unsigned size = jit::x86::memory_size(insn);
   const PageAccess access = use == jit::x86::MemoryUse::Load ? PageAccess::Read : PageAccess::Write;
   alignas(64) std::array<std::byte, 64 + kMaxOperand> copy{};
   const Bytes operand = std::span(copy).subspan(linear & 63, size);
   if (access == PageAccess::Write) TRY(mmu_.probe(linear, size, access, Privilege::Current));
-  if (use != jit::x86::MemoryUse::Store) TRY(mmu_.read(linear, operand, Privilege::Current));
+  // An x87 store with an unmasked exception stores nothing.
+  const bool keeps = jit::x86::unit(row) == jit::x86::Unit::X87;
+  if (use != jit::x86::MemoryUse::Store || keeps)
+    TRY(mmu_.read(linear, operand, Privilege::Current));
   TRY(run_thunk(insn, operand.data() - beyond));
   if (access == PageAccess::Write) return mmu_.write(linear, operand, Privilege::Current);
   return {};

@@ -61,6 +61,11 @@ OrFault<void> StackCursor::push(u64 value, unsigned size) {
   return {};
 }
 
+OrFault<void> StackCursor::check_push(unsigned size) const {
+  const u64 at = TRY(linear(wrapped(pointer_ - size), size));
+  return bus_.probe(at, size, PageAccess::Write, privilege_);
+}
+
 OrFault<u64> StackCursor::pop(unsigned size) {
   const u64 at = TRY(linear(pointer_, size));
   const u64 value = TRY(bus_.load(at, size, privilege_));

@@ -31,6 +31,8 @@ class StackCursor {
   // Sizes 2, 4 or 8; values are truncated to them.
   OrFault<void> push(u64 value, unsigned size);
   OrFault<u64> pop(unsigned size);
+  // Whether a push would succeed.
+  OrFault<void> check_push(unsigned size) const;
   // As far below or above without touching memory.
   void release(u64 bytes) { pointer_ = wrapped(pointer_ + bytes); }
 

@@ -105,10 +105,12 @@ Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const Accelerato
 // -accel jit,...
 struct JitProperties {
   Size tb_size{64 << 20};
+  std::string backend = "x64";
   std::string passes;
   bool perf_map = false;
   void describe(PropertyVisitor& p) {
     p.field("tb-size", tb_size, "translated code kept");
+    p.field("backend", backend, "x64 translates, interp executes each instruction by itself");
     p.field("opt", passes, "passes to leave out, as -flags or -all, separated by ':'");
     p.field("perf-map", perf_map, "write /tmp/perf-PID.map for Linux' perf");
   }
@@ -118,6 +120,11 @@ Result<std::unique_ptr<Accelerator>> make_jit(Machine& machine, const Accelerato
   JitProperties properties;
   TRY(read_properties(properties, options_of(machine.config(), {"jit", "tcg"}), "-accel jit"));
   engine::JitOptions options{.code_size = properties.tb_size.bytes};
+  if (properties.backend == "interp")
+    options.block_limit = 0;
+  else if (properties.backend != "x64")
+    return fail(Errc::InvalidArgument, "-accel jit,backend=: expected x64 or interp, not '{}'",
+                properties.backend);
   options.passes = TRY(opt::parse_passes(properties.passes), "-accel jit,opt=");
   if (properties.perf_map) options.perf_map = TRY(jit::PerfMap::create());
   return std::unique_ptr<Accelerator>(

@@ -90,8 +90,10 @@ Outcome count_branch(Execution& x) {
 Outcome call(Execution& x) {
   const u64 back = x.next;
   const u64 target = TRY(near_target(x));
-  TRY(go(x, target));
+  // The stack's faults come before those of the target; nothing may be written until both are known.
   x86::StackCursor stack(x.s, x.bus);
+  TRY(stack.check_push(x.insn.operand_size));
+  TRY(go(x, target));
   TRY(stack.push(back, x.insn.operand_size));
   stack.commit(x.s);
   return Outcome::Done;

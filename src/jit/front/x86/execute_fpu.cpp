@@ -102,9 +102,12 @@ size_t environment_size(const Execution& x) {
   return x.insn.operand_size == 2 ? kShortEnvironment : kLongEnvironment;
 }
 
-OrFault<void> check_alignment(u64 linear, u64 alignment) {
-  if (linear % alignment) return x86::general_protection();
-  return {};
+// The address of an FXSAVE area. AMD's order: alignment, then the segment.
+OrFault<u64> area_address(const Execution& x, PageAccess access) {
+  const x86::SegReg segment = segment_register(x.insn.segment);
+  const u64 base = x.code64() && segment < x86::Fs ? 0 : x.s.seg[segment].base;
+  if ((base + effective_address(x.s, x.insn)) % 16) return x86::general_protection();
+  return x.address(512, access);
 }
 
 // In 64-bit mode at CPL 0 EFER.FFXSR leaves the XMM registers out.
@@ -200,8 +203,7 @@ void load_xmm(Execution& x, ConstBytes area) {
 }
 
 Outcome fxsave(Execution& x) {
-  const u64 at = TRY(x.address(512, PageAccess::Write));
-  TRY(check_alignment(at, 16));
+  const u64 at = TRY(area_address(x, PageAccess::Write));
   x.bus.sync_fpu();
   std::array<std::byte, kLegacyArea> area{};
   save_x87(x, area, x.insn.mnemonic == Mnemonic::Fxsave64);
@@ -215,8 +217,7 @@ Outcome fxsave(Execution& x) {
 }
 
 Outcome fxrstor(Execution& x) {
-  const u64 at = TRY(x.address(512, PageAccess::Read));
-  TRY(check_alignment(at, 16));
+  const u64 at = TRY(area_address(x, PageAccess::Read));
   std::array<std::byte, 512> area;
   TRY(x.bus.read(at, area, Privilege::Current));
   const u32 mxcsr = load_le<u32>(area, kMxcsrAt);

@@ -65,7 +65,7 @@ class StringRun {
 
  private:
   Bytes window(x86::SegReg seg, u64 offset, u64 limit, PageAccess access) const {
-    if (!forward_ || !repeated_) return {};
+    if (!forward_ || !repeated_ || (x_.s.rflags & x86::kTf)) return {};
     const u64 before_wrap = (low_mask(8 * width_) - offset) / size_;
     const u64 bytes = std::min({limit, before_wrap, u64{4096} / size_}) * size_;
     if (bytes == 0) return {};

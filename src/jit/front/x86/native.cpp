@@ -46,6 +46,16 @@ ir::Operand encode(const Operand& o) {
   }
 }
 
+// Outside 64-bit mode VEX.W cannot make a general operand wide, nor an implicit one (VPCMPESTRI), while
+// the host's 64-bit mode lets it.
+bool ignores_wide(const Insn& insn, const Row& row) {
+  if (insn.mode == Mode::Bits64) return false;
+  if (row.implicit.read | row.implicit.written) return true;
+  for (const Op& op : row.operands)
+    if (op.cls == RegClass::Gpr) return true;
+  return false;
+}
+
 void use(ir::Native& n, const ir::Operand& o) {
   if (o.kind == ir::Operand::General) n.general_used |= static_cast<u16>(1u << o.number);
 }
@@ -88,7 +98,7 @@ ir::Native native_template(const Insn& insn) {
   n.opcode = row.map() == Map::One && insn.opcode == 0x82 ? 0x80 : insn.opcode;
   set_prefixes(n, insn, row);
   n.lock = insn.has(seen::kLock);
-  n.wide = (insn.rex & 8) != 0;
+  n.wide = (insn.rex & 8) != 0 && !ignores_wide(insn, row);
   n.modrm = insn.has(seen::kModrm);
   n.imm_size = insn.imm_at ? static_cast<u8>(insn.length - insn.imm_at) : 0;
   n.imm = insn.imm;

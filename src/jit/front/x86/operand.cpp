@@ -140,6 +140,25 @@ Lowering lowering(const Row& row) {
   return own ? Lowering::Emitter : Lowering::Native;
 }
 
+bool waits_for_x87(const Row& row) {
+  switch (row.mnemonic) {
+    case Mnemonic::Fninit:
+    case Mnemonic::Fnclex:
+    case Mnemonic::Fnstsw:
+    case Mnemonic::Fnstcw:
+    case Mnemonic::Fnstenv:
+    case Mnemonic::Fnsave:
+    case Mnemonic::Fneni:
+    case Mnemonic::Fndisi:
+    case Mnemonic::Fnsetpm:
+    case Mnemonic::Fxsave:
+    case Mnemonic::Fxsave64:
+    case Mnemonic::Fxrstor:
+    case Mnemonic::Fxrstor64: return false;
+    default: return unit(row) == Unit::X87 || unit(row) == Unit::Mmx || touches_mmx(row);
+  }
+}
+
 MemoryUse memory_use(const Row& row) {
   for (unsigned i = 0; i < kMaxOperands; ++i) {
     const Op& op = row.operands[i];

@@ -178,6 +178,9 @@ enum class MemoryUse : u8 { None, Load, Store, Modify, AddressOnly };
 Unit unit(const Row& row);
 // True for MMX forms, also those whose unit is Sse (CVTPI2PS): they switch the x87 state to MMX.
 bool touches_mmx(const Row& row);
+// Whether an unmasked x87 exception that is pending comes before the instruction does anything: all
+// but the forms without WAIT and those that save and restore whole areas.
+bool waits_for_x87(const Row& row);
 Lowering lowering(const Row& row);
 MemoryUse memory_use(const Row& row);
 FeatureSet needed(const Row& row, bool ymm);
