@@ -27,7 +27,8 @@ u64 code_index(u64 linear) { return linear >> 12 & 511; }
 
 ProofMachine::ProofMachine(const JitOptions& options) {
   root_.map(0, ram_region_);
-  accelerator_ = std::move(JitAccelerator::create({memory_, io_, lock_, 1}, options)).value();
+  accelerator_ =
+      std::move(JitAccelerator::create({memory_, io_, lock_, 1}, tape_, options)).value();
   cpu_ = std::move(accelerator_->create_vcpu({.cpuid = offered_cpuid()})).value();
   map_natively();
   make_tables();

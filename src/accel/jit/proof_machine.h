@@ -58,6 +58,7 @@ class ProofMachine {
   Region io_root_ = Region::container("io", 0x10000);
   AddressSpace memory_{"memory", root_}, io_{"io", io_root_};
   MachineLock lock_;
+  LiveTape tape_;
   std::shared_ptr<RamBlock> ram_ = RamBlock::create({.name = "ram", .size = kRam}).value();
   Region ram_region_ = Region::ram("ram", ram_);
   u8* guest_ = reinterpret_cast<u8*>(ram_->host());
