@@ -17,6 +17,9 @@ constexpr std::string_view kRtcClock[] = {"host", "rt", "vm"};
 constexpr std::string_view kDriftFix[] = {"none", "slew"};
 constexpr std::string_view kInterface[] = {"ide", "none"};
 constexpr std::string_view kMedia[] = {"disk", "cdrom"};
+constexpr std::string_view kCache[] = {"none", "writeback", "writethrough", "directsync", "unsafe"};
+constexpr std::string_view kDiscard[] = {"ignore", "unmap", "off", "on"};
+constexpr std::string_view kDetectZeroes[] = {"off", "on", "unmap"};
 
 constexpr std::string_view kFirmwareFolders[] = {"/usr/share/seabios/", "/usr/share/qemu/",
                                                  "/usr/share/ovmf/", "/usr/share/OVMF/",
@@ -30,6 +33,9 @@ std::span<const std::string_view> enum_names(RtcOptions::Clock) { return kRtcClo
 std::span<const std::string_view> enum_names(RtcOptions::DriftFix) { return kDriftFix; }
 std::span<const std::string_view> enum_names(DriveOptions::Interface) { return kInterface; }
 std::span<const std::string_view> enum_names(DriveOptions::Media) { return kMedia; }
+std::span<const std::string_view> enum_names(DriveOptions::Cache) { return kCache; }
+std::span<const std::string_view> enum_names(DriveOptions::Discard) { return kDiscard; }
+std::span<const std::string_view> enum_names(DriveOptions::DetectZeroes) { return kDetectZeroes; }
 
 void MachineOptions::describe(PropertyVisitor& p) {
   p.field("type", type, "machine type, see -machine help");
@@ -72,14 +78,26 @@ void BootOptions::describe(PropertyVisitor& p) {
 }
 
 void DriveOptions::describe(PropertyVisitor& p) {
-  p.field("file", file, "image file");
+  p.field("file", file, "image file, or file.driver=... and so on");
+  p.field("driver", driver, "driver of the image, as format");
   p.field("id", id, "name of the drive");
   p.field("if", interface, "where it is plugged");
   p.field("media", media, "disk or CD");
   p.field("index", index, "place on its interface");
-  p.field("format", format, "image format");
+  p.field("format", format, "image format; by its first bytes when not said");
   p.field("readonly", readonly, "refuse writes");
+  p.field("read-only", readonly, "the same");
+  p.field("snapshot", snapshot, "keep the image as it is; writes are lost at the end");
+  p.field("cache", cache, "caches between guest and disk");
+  p.field("aio", aio, "threads, native or io_uring");
+  p.field("discard", discard, "pass the guest's discards on");
+  p.field("detect-zeroes", detect_zeroes, "turn writes of zeroes into zeroing");
   p.field("serial", serial, "the drive's serial number");
+}
+
+std::string DriveOptions::file_name() const {
+  if (const std::string* name = file.as<std::string>()) return *name;
+  return file.is_null() ? "" : to_json(file);
 }
 
 namespace {

@@ -104,16 +104,31 @@ struct BootOptions {
 struct DriveOptions {
   enum class Interface : u8 { Ide, None };
   enum class Media : u8 { Disk, Cdrom };
-  std::string file;
+  // The caches between guest and disk, as one word: none, writeback, writethrough, directsync, unsafe.
+  enum class Cache : u8 { None, Writeback, Writethrough, Directsync, Unsafe };
+  enum class Discard : u8 { Ignore, Unmap, Off, On };
+  enum class DetectZeroes : u8 { Off, On, Unmap };
+  Value file;    // a name, or with dotted keys the options of the node below
+  Value driver;  // with them: the driver of the top node
   std::string id;
   Interface interface = Interface::Ide;
   Media media = Media::Disk;
   std::optional<u32> index;  // ide: 0 to 3
-  std::string format = "raw";
+  std::string format;        // empty: by the first bytes
   bool readonly = false;
+  bool snapshot = false;  // writes go to a file that is gone afterwards
+  Cache cache = Cache::Writeback;
+  std::string aio;  // "threads", "native", "io_uring"
+  Discard discard = Discard::Ignore;
+  DetectZeroes detect_zeroes = DetectZeroes::Off;
   std::string serial;
   void describe(PropertyVisitor& p);
+  // For people and error texts.
+  std::string file_name() const;
 };
+std::span<const std::string_view> enum_names(DriveOptions::Cache);
+std::span<const std::string_view> enum_names(DriveOptions::Discard);
+std::span<const std::string_view> enum_names(DriveOptions::DetectZeroes);
 std::span<const std::string_view> enum_names(DriveOptions::Interface);
 std::span<const std::string_view> enum_names(DriveOptions::Media);
 
@@ -162,6 +177,7 @@ struct MachineConfig {
   RtcOptions rtc;
   BootOptions boot;
   FirmwareOptions firmware;
+  std::vector<Value> blockdevs;  // -blockdev, as given
   std::vector<DriveOptions> drives;
   NumaOptions numa;
   std::vector<NamedOptions> chardevs;

@@ -1,28 +1,106 @@
 #include "machine/drives.h"
 
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "base/fd.h"
 #include "base/text.h"
-#include "block/raw_disk.h"
+#include "block/drivers.h"
 
 namespace menura {
 
-Result<void> Drives::open(const DriveOptions& options) {
-  auto drive = std::make_unique<Drive>();
-  drive->options = options;
-  std::string& id = drive->options.id;
-  if (id.empty()) id = format("drive{}", drives_.size());
-  for (const std::unique_ptr<Drive>& other : drives_)
-    if (other->options.id == id)
-      return fail(Errc::Exists, "-drive: there is a drive '{}' already", id);
-  if (options.format != "raw")
-    return fail(Errc::Unsupported,
-                "-drive file={}: image format '{}' is not there yet, only raw is", options.file,
-                options.format);
-  const bool readonly = options.readonly || options.media == DriveOptions::Media::Cdrom;
-  drive->disk = TRY(RawDisk::open(engine_, options.file,
-                                  readonly ? RawDisk::Mode::ReadOnly : RawDisk::Mode::ReadWrite),
-                    "-drive");
-  drives_.push_back(std::move(drive));
+Drives::Drives(const ImageDisk::Wiring& wiring) : wiring_(wiring), graph_(all_drivers()) {}
+
+Result<void> Drives::add_node(const Value& options) {
+  TRY(graph_.add(options));
   return {};
+}
+
+Result<NodePtr> Drives::open_node(const DriveOptions& options) {
+  using Cache = DriveOptions::Cache;
+  Value top = Value::object();
+  // A disk that is not said to be read-only must be writable; one that is, need not be.
+  const bool read_only =
+      options.readonly || options.snapshot || options.media == DriveOptions::Media::Cdrom;
+  top.set("read-only", read_only);
+  top.set("cache.direct", options.cache == Cache::None || options.cache == Cache::Directsync);
+  top.set("cache.no-flush", options.cache == Cache::Unsafe);
+  const bool unmap = options.discard == DriveOptions::Discard::Unmap ||
+                     options.discard == DriveOptions::Discard::On;
+  top.set("discard", unmap ? "unmap" : "ignore");
+  top.set("detect-zeroes",
+          enum_names(options.detect_zeroes)[static_cast<size_t>(options.detect_zeroes)]);
+  std::string format = options.format;
+  if (const std::string* driver = options.driver.as<std::string>()) format = *driver;
+  const std::string* name = options.file.as<std::string>();
+  Value file = name ? TRY(graph_.options_for(*name)) : options.file;
+  if (!file.as<Value::Object>()) return fail(Errc::InvalidArgument, "'file' must be given");
+  if (!options.aio.empty() && name) file.set("aio", options.aio);
+  if (name && name->starts_with("json:") && file.find("driver") && format.empty()) {
+    for (auto& [key, value] : *file.as<Value::Object>()) top.set(key, std::move(value));
+  } else {
+    if (!format.empty()) top.set("driver", format);
+    top.set("file", std::move(file));
+  }
+  return graph_.open(std::move(top));
+}
+
+// A qcow2 image above it in a file that has no name any more.
+Result<NodePtr> Drives::with_overlay(NodePtr image, const std::string& id) {
+  const char* folder = std::getenv("TMPDIR");
+  std::string path = format("{}/menura-overlay-XXXXXX", folder ? folder : "/var/tmp");
+  const UniqueFd made(::mkstemp(path.data()));
+  if (!made) return fail_errno(errno, "Making the temporary overlay '{}' of drive '{}'", path, id);
+  const auto open_overlay = [&]() -> Result<NodePtr> {
+    TRY(graph_.create("qcow2", path, (image->size() + 511) & ~u64{511}, Value::object()));
+    Value file = Value::object();
+    file.set("driver", "file");
+    file.set("filename", path);
+    Value overlay = Value::object();
+    overlay.set("driver", "qcow2");
+    overlay.set("file", std::move(file));
+    overlay.set("backing", image->name());
+    overlay.set("discard", "unmap");
+    Value cache = Value::object();
+    cache.set("no-flush", true);
+    overlay.set("cache", std::move(cache));
+    return graph_.open(std::move(overlay));
+  };
+  Result<NodePtr> overlay = open_overlay();
+  ::unlink(path.c_str());
+  return TRY(std::move(overlay), "Making the temporary overlay of drive '{}'", id);
+}
+
+Result<void> Drives::open(const DriveOptions& options) {
+  DriveOptions mine = options;
+  if (mine.id.empty()) mine.id = format("drive{}", drives_.size());
+  for (const std::unique_ptr<Drive>& other : drives_)
+    if (other->options.id == mine.id)
+      return fail(Errc::Exists, "-drive: there is a drive '{}' already", mine.id);
+  NodePtr node = TRY(open_node(mine), "-drive file={}", mine.file_name());
+  if (mine.snapshot) node = TRY(with_overlay(std::move(node), mine.id));
+  TRY(use(std::move(node), std::move(mine)), "-drive");
+  return {};
+}
+
+Result<Drive*> Drives::use(NodePtr node, DriveOptions options) {
+  const u8 writes = node->read_only() ? 0 : kWrite;
+  Child user = TRY(Child::attach(std::move(node),
+                                 {format("drive '{}'", options.id),
+                                  "root",
+                                  {static_cast<u8>(kConsistentRead | writes),
+                                   static_cast<u8>(kConsistentRead | kWriteUnchanged | kResize)}}));
+  const bool through = options.cache == DriveOptions::Cache::Writethrough ||
+                       options.cache == DriveOptions::Cache::Directsync;
+  auto drive = std::make_unique<Drive>();
+  drive->options = std::move(options);
+  drive->options.format = user->driver().name;
+  drive->disk = std::make_unique<ImageDisk>(
+      wiring_, std::move(user),
+      through ? ImageDisk::Cache::Writethrough : ImageDisk::Cache::Writeback);
+  drives_.push_back(std::move(drive));
+  return drives_.back().get();
 }
 
 Result<Drive*> Drives::take(std::string_view id) {
@@ -34,7 +112,16 @@ Result<Drive*> Drives::take(std::string_view id) {
     drive->plugged = true;
     return drive.get();
   }
-  return fail(Errc::NotFound, "There is no drive '{}'{}", id, suggestion(id, ids));
+  if (Node* node = graph_.find(id); node && node->has_given_name()) {
+    DriveOptions options;
+    options.id = id;
+    options.interface = DriveOptions::Interface::None;
+    options.file = node->filename();
+    Drive* drive = TRY(use(node->shared_from_this(), std::move(options)));
+    drive->plugged = true;
+    return drive;
+  }
+  return fail(Errc::NotFound, "There is no drive or node '{}'{}", id, suggestion(id, ids));
 }
 
 }  // namespace menura

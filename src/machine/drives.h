@@ -1,36 +1,45 @@
-// Drives: a machine's media by id, opened as -drive says; controllers take them from here.
+// Drives: a machine's media by id, as -drive and -blockdev say, over its image graph; controllers
+// take them from here.
 //
 // Owner: Machine. Threads: under the machine lock.
-// Example: `Drive* drive = TRY(drives.find("hd0"));  AtaDisk disk("ide0-hd0", *drive->disk, {});`
+// Example: `Drive* drive = TRY(drives.take("hd0"));  AtaDisk disk("ide0-hd0", *drive->disk, {});`
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "event/io_engine.h"
-#include "io/disk.h"
+#include "block/core/graph.h"
+#include "block/image_disk.h"
 #include "machine/config.h"
 
 namespace menura {
 
 struct Drive {
   DriveOptions options;  // with an id, given or made
-  std::unique_ptr<Disk> disk;
+  std::unique_ptr<ImageDisk> disk;
   bool plugged = false;  // a controller has it
 };
 
 class Drives {
  public:
-  explicit Drives(IoEngine& engine) : engine_(engine) {}
+  explicit Drives(const ImageDisk::Wiring& wiring);
 
+  // A node of its own (-blockdev, blockdev-add).
+  Result<void> add_node(const Value& options);
   Result<void> open(const DriveOptions& options);
-  // One that no controller has yet, with did-you-mean.
+  // One that no controller has yet, or a node by its name; with did-you-mean.
   Result<Drive*> take(std::string_view id);
   const std::vector<std::unique_ptr<Drive>>& all() const { return drives_; }
+  Graph& graph() { return graph_; }
 
  private:
-  IoEngine& engine_;
+  Result<NodePtr> open_node(const DriveOptions& options);
+  Result<NodePtr> with_overlay(NodePtr image, const std::string& id);
+  Result<Drive*> use(NodePtr node, DriveOptions options);
+
+  const ImageDisk::Wiring wiring_;
+  Graph graph_;
   std::vector<std::unique_ptr<Drive>> drives_;
 };
 

@@ -77,7 +77,8 @@ Result<void> Machine::construct() {
   for (const MemoryBackends::Backend& backend : memory_backends_.all())
     if (config_.uses_memory(backend.id)) in_objects += backend.ram->size();
   if (in_objects != 0 && !config_.memory.size_given) config_.memory.size = {in_objects};
-  drives_ = std::make_unique<Drives>(*io_engine_);
+  drives_ = std::make_unique<Drives>(ImageDisk::Wiring{*loop_, *io_engine_, *workers_});
+  for (const Value& node : config_.blockdevs) TRY(drives_->add_node(node), "-blockdev");
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
   trace(kStartup, "accelerator");
   TRY(create_accelerator());

@@ -238,8 +238,8 @@ Answer info_chardev(HmpContext& context, HmpWords) {
 Answer info_block(HmpContext& context, HmpWords) {
   std::string text;
   for (const std::unique_ptr<Drive>& drive : context.target.machine.drives().all())
-    text += format("{}: {} ({}{})\n", drive->options.id, drive->options.file, drive->options.format,
-                   drive->options.readonly ? ", read-only" : "");
+    text += format("{}: {} ({}{})\n", drive->options.id, drive->options.file_name(),
+                   drive->options.format, drive->options.readonly ? ", read-only" : "");
   return text;
 }
 

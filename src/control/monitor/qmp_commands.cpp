@@ -1,4 +1,5 @@
 // The table of QMP commands.
+#include "control/monitor/qmp_block.h"
 #include "control/monitor/qmp_introspect.h"
 #include "control/monitor/qmp_memory.h"
 #include "control/monitor/qmp_objects.h"
@@ -58,7 +59,10 @@ constexpr Command kCommands[] = {
                                          "What a migration can do (there is none yet)"),
     command<&migrate_set_capabilities>("migrate-set-capabilities", "Choose what a migration does"),
     command<&query_block>("query-block", "The drives"),
-    command<&query_named_block_nodes>("query-named-block-nodes", "The media of the drives"),
+    command<&query_named_block_nodes>("query-named-block-nodes", "The nodes of the image graph"),
+    command<&blockdev_add>("blockdev-add", "Open a node of the image graph"),
+    command<&blockdev_del>("blockdev-del", "Close a node that nobody uses"),
+    command<&block_resize>("block_resize", "Change the size of an image"),
     command<&query_fdsets>("query-fdsets", "The descriptors of -add-fd"),
     command<&remove_fd>("remove-fd", "Close descriptors of -add-fd"),
     // Looking into the guest

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "accel/jit/jit_accelerator.h"
+#include "block/core/driver.h"
 #include "control/monitor/qom_tree.h"
 #include "machine/chardevs.h"
 #include "machine/drives.h"
@@ -170,10 +171,9 @@ void BlockReply::Image::describe(PropertyVisitor& p) {
   p.field("filename", filename);
   p.field("format", format);
   p.field("virtual-size", virtual_size);
-}
-std::span<const std::string_view> enum_names(BlockReply::DetectZeroes) {
-  static constexpr std::string_view kNames[] = {"off"};
-  return kNames;
+  p.field("actual-size", actual_size);
+  p.field("cluster-size", cluster_size);
+  p.field("dirty-flag", dirty);
 }
 void BlockReply::Inserted::describe(PropertyVisitor& p) {
   u64 unlimited = 0;
@@ -181,6 +181,7 @@ void BlockReply::Inserted::describe(PropertyVisitor& p) {
   p.field("node-name", node);
   p.field("ro", readonly);
   p.field("drv", driver);
+  p.field("backing_file", backing_file);
   p.field("backing_file_depth", backing_depth);
   p.field("encrypted", encrypted);
   p.field("detect_zeroes", detect_zeroes);
@@ -197,31 +198,52 @@ void BlockReply::describe(PropertyVisitor& p) {
   p.field("locked", locked);
   p.field("inserted", inserted);
 }
+namespace {
+
+BlockReply::Inserted tell_of(Node& node) {
+  const ImageInfo info = node.image().info();
+  const CacheOptions& cache = node.options().cache;
+  BlockReply::Inserted told{.file = node.filename(),
+                            .node = node.name(),
+                            .readonly = node.read_only(),
+                            .driver = std::string(node.driver().name),
+                            .encrypted = info.encrypted,
+                            .detect_zeroes = node.options().detect_zeroes,
+                            .image = {.filename = node.filename(),
+                                      .format = std::string(node.driver().name),
+                                      .virtual_size = node.size(),
+                                      .actual_size = node.image().allocated_size(),
+                                      .dirty = info.dirty},
+                            .cache = {.direct = cache.direct, .no_flush = cache.no_flush}};
+  if (info.cluster_size) told.image.cluster_size = info.cluster_size;
+  for (Node* below = node.backing(); below; below = below->backing()) told.backing_depth++;
+  if (told.backing_depth) told.backing_file = node.backing()->filename();
+  return told;
+}
+
+}  // namespace
+
 Result<std::vector<BlockReply>> query_block(MonitorTarget& target, const Nothing&) {
   std::vector<BlockReply> replies;
   for (const std::unique_ptr<Drive>& drive : target.machine.drives().all()) {
-    const DriveOptions& options = drive->options;
-    BlockReply reply{.device = options.id,
-                     .removable = options.media == DriveOptions::Media::Cdrom};
-    if (drive->disk)
-      reply.inserted = {.file = options.file,
-                        .node = options.id,
-                        .readonly = options.readonly,
-                        .driver = options.format,
-                        .image = {options.file, options.format, drive->disk->size()}};
+    BlockReply reply{.device = drive->options.id,
+                     .removable = drive->options.media == DriveOptions::Media::Cdrom};
+    if (drive->disk) {
+      reply.inserted = tell_of(drive->disk->node());
+      reply.inserted->cache.writeback = drive->disk->cache() == ImageDisk::Cache::Writeback;
+    }
     replies.push_back(std::move(reply));
   }
   return replies;
 }
 
 void NodesQuery::describe(PropertyVisitor& p) {
-  p.field("flat", flat, "without what is behind each (there is nothing)");
+  p.field("flat", flat, "without what is behind each (which each says in its image)");
 }
 Result<std::vector<BlockReply::Inserted>> query_named_block_nodes(MonitorTarget& target,
                                                                   const NodesQuery&) {
   std::vector<BlockReply::Inserted> nodes;
-  for (BlockReply& drive : TRY(query_block(target, {})))
-    if (drive.inserted) nodes.push_back(std::move(*drive.inserted));
+  for (Node* node : target.machine.drives().graph().nodes()) nodes.push_back(tell_of(*node));
   return nodes;
 }
 

@@ -4,6 +4,7 @@
 // Example: `command<&query_status>("query-status", "The run state")`
 #pragma once
 
+#include "block/core/node.h"
 #include "control/monitor/command.h"
 #include "control/monitor/qmp_introspect.h"
 #include "memory/ram.h"
@@ -92,7 +93,7 @@ struct IothreadReply {
 };
 Result<std::vector<IothreadReply>> query_iothreads(MonitorTarget& target, const Nothing&);
 
-// A drive and its medium. Throttling and caching are as they are everywhere: none, write-back.
+// A drive and its medium. There is no throttling yet.
 struct BlockReply {
   struct Cache {
     bool writeback = true, direct = false, no_flush = false;
@@ -101,14 +102,17 @@ struct BlockReply {
   struct Image {
     std::string filename, format;
     u64 virtual_size = 0;  // bytes
+    std::optional<u64> actual_size;
+    std::optional<u64> cluster_size;
+    bool dirty = false;
     void describe(PropertyVisitor& p);
   };
-  enum class DetectZeroes : u8 { Off };
   struct Inserted {
     std::string file;
     std::string node;
     bool readonly = false;
     std::string driver;
+    std::optional<std::string> backing_file;
     u32 backing_depth = 0;
     bool encrypted = false;
     DetectZeroes detect_zeroes = DetectZeroes::Off;
@@ -123,7 +127,6 @@ struct BlockReply {
   std::optional<Inserted> inserted;
   void describe(PropertyVisitor& p);
 };
-std::span<const std::string_view> enum_names(BlockReply::DetectZeroes);
 Result<std::vector<BlockReply>> query_block(MonitorTarget& target, const Nothing&);
 
 struct NodesQuery {

@@ -100,7 +100,7 @@ TEST(CommandLineTest, PlacesDisks) {
   EXPECT_EQ(drives[1].media, DriveOptions::Media::Cdrom);
   EXPECT_EQ(drives[2].interface, DriveOptions::Interface::None);
   EXPECT_TRUE(drives[2].readonly);
-  EXPECT_EQ(drives[3].file, "a");
+  EXPECT_EQ(drives[3].file_name(), "a");
   EXPECT_EQ(drives[3].index, 0u);
 }
 

@@ -190,16 +190,23 @@ Result<void> add_drive(CommandLine& line, OptionArgument argument) {
   return {};
 }
 
+Result<void> add_blockdev(CommandLine& line, OptionArgument argument) {
+  Value node =
+      argument.starts_with('{') ? TRY(parse_json(argument)) : TRY(parse_keyval(argument, "driver"));
+  line.options.machine.blockdevs.push_back(std::move(node));
+  return {};
+}
+
 Result<void> add_disk_at(CommandLine& line, u32 index, OptionArgument file) {
   TRY(no_value_missing(file, "a file"));
-  line.options.machine.drives.push_back({.file = std::string(file), .index = index});
+  line.options.machine.drives.push_back({.file = Value(file), .index = index});
   return {};
 }
 
 Result<void> add_cdrom(CommandLine& line, OptionArgument file) {
   TRY(no_value_missing(file, "a file"));
   line.options.machine.drives.push_back(
-      {.file = std::string(file), .media = DriveOptions::Media::Cdrom, .index = 2});
+      {.file = Value(file), .media = DriveOptions::Media::Cdrom, .index = 2});
   return {};
 }
 

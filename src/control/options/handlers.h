@@ -28,6 +28,7 @@ Result<void> set_rtc(CommandLine& line, OptionArgument argument);
 Result<void> set_name(CommandLine& line, OptionArgument argument);
 Result<void> set_uuid(CommandLine& line, OptionArgument argument);
 
+Result<void> add_blockdev(CommandLine& line, OptionArgument argument);
 Result<void> add_drive(CommandLine& line, OptionArgument argument);
 Result<void> add_disk_at(CommandLine& line, u32 index, OptionArgument file);
 template <u32 index>

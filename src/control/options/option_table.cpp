@@ -46,6 +46,8 @@ constexpr Option kOptions[] = {
     {"overcommit", "[mem-lock=on|off]", "how the host's memory is used", set_overcommit, nullptr,
      properties_of<OvercommitOptions>},
     // Disks
+    {"blockdev", "[driver=]DRIVER[,property=value...]", "a node of the image graph, or JSON",
+     add_blockdev},
     {"drive", "file=FILE[,property=value...]", "a disk or CD", add_drive, nullptr,
      properties_of<DriveOptions>},
     {"hda", "FILE", "first disk (also -hdb, -hdc and -hdd; a lone FILE is -hda)", add_disk<0>},

@@ -244,7 +244,7 @@ Result<void> PcBoard::build_drives() {
     if (place >= kPlaces || taken[place])
       return fail(Errc::InvalidArgument,
                   "-drive file={}: the IDE controller has places 0 to 3, and {} is {}",
-                  options.file, place, place < kPlaces ? "taken" : "not among them");
+                  options.file_name(), place, place < kPlaces ? "taken" : "not among them");
     taken[place] = true;
     TRY(build_drive(*drive, place));
   }

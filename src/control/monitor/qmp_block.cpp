@@ -1,0 +1,42 @@
+#include "control/monitor/qmp_block.h"
+
+#include "machine/drives.h"
+
+namespace menura {
+
+Result<BlockdevAdd> BlockdevAdd::read(const Value& given) {
+  if (!given.find("driver")) return fail(Errc::InvalidArgument, "Parameter 'driver' is missing");
+  return BlockdevAdd{given};
+}
+Shape BlockdevAdd::shape() { return shape_of<NodeOptions>(); }
+
+Result<Nothing> blockdev_add(MonitorTarget& target, const BlockdevAdd& arguments) {
+  TRY(target.machine.drives().add_node(arguments.options));
+  return Nothing{};
+}
+
+void NodeName::describe(PropertyVisitor& p) { p.required("node-name", name); }
+Result<Nothing> blockdev_del(MonitorTarget& target, const NodeName& arguments) {
+  TRY(target.machine.drives().graph().remove(arguments.name));
+  return Nothing{};
+}
+
+void BlockResize::describe(PropertyVisitor& p) {
+  p.field("device", device);
+  p.field("node-name", node);
+  p.required("size", size);
+}
+Result<Nothing> block_resize(MonitorTarget& target, const BlockResize& arguments) {
+  Drives& drives = target.machine.drives();
+  Node* node = arguments.node ? drives.graph().find(*arguments.node) : nullptr;
+  for (const std::unique_ptr<Drive>& drive : drives.all())
+    if (arguments.device && drive->options.id == *arguments.device) node = &drive->disk->node();
+  if (!node)
+    return fail(Errc::NotFound, "Cannot find device='{}' nor node-name='{}'",
+                arguments.device.value_or(""), arguments.node.value_or(""));
+  const Graph::Change change(drives.graph());
+  TRY(node->truncate(arguments.size.bytes));
+  return Nothing{};
+}
+
+}  // namespace menura

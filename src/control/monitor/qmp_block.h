@@ -1,0 +1,32 @@
+// QMP commands on the image graph.
+//
+// Owner: control/monitor. Threads: under the machine lock. Errors: as control/monitor/command.h.
+// Example: `command<&blockdev_add>("blockdev-add", "Open a node")`
+#pragma once
+
+#include "control/monitor/command.h"
+
+namespace menura {
+
+// A node's options, as -blockdev takes them; which there are beside these depends on the driver.
+struct BlockdevAdd {
+  Value options;
+  static Result<BlockdevAdd> read(const Value& given);
+  static Shape shape();
+};
+Result<Nothing> blockdev_add(MonitorTarget& target, const BlockdevAdd& arguments);
+
+struct NodeName {
+  std::string name;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> blockdev_del(MonitorTarget& target, const NodeName& arguments);
+
+struct BlockResize {
+  std::optional<std::string> device, node;
+  Size size;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> block_resize(MonitorTarget& target, const BlockResize& arguments);
+
+}  // namespace menura
