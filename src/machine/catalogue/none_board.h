@@ -20,7 +20,7 @@ class NoneBoard final : public Board {
     for (const DriveOptions& drive : config.drives)
       if (drive.interface != DriveOptions::Interface::None)
         return fail(Errc::Unsupported, "-drive file={}: machine 'none' has no disk controller",
-                    drive.file);
+                    drive.file_name());
     if (!config.firmware.kernel.empty())
       return fail(Errc::Unsupported, "-kernel {}: machine 'none' has no CPU to run it",
                   config.firmware.kernel);
