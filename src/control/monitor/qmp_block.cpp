@@ -15,16 +15,16 @@ Result<Nothing> blockdev_add(MonitorTarget& target, const BlockdevAdd& arguments
   return Nothing{};
 }
 
-void NodeName::describe(PropertyVisitor& p) { p.required("node-name", name); }
+void NodeName::describe(PropertyVisitor& p) { p.required("node-name", name, "the node"); }
 Result<Nothing> blockdev_del(MonitorTarget& target, const NodeName& arguments) {
   TRY(target.machine.drives().graph().remove(arguments.name));
   return Nothing{};
 }
 
 void BlockResize::describe(PropertyVisitor& p) {
-  p.field("device", device);
-  p.field("node-name", node);
-  p.required("size", size);
+  p.field("device", device, "the drive, or");
+  p.field("node-name", node, "the node");
+  p.required("size", size, "the new one, in bytes");
 }
 Result<Nothing> block_resize(MonitorTarget& target, const BlockResize& arguments) {
   Drives& drives = target.machine.drives();
