@@ -169,7 +169,9 @@ class Generator {
     const bool override =
         c.insn.segment == jit::x86::Segment::Fs || c.insn.segment == jit::x86::Segment::Gs;
     // What cannot be aimed might hit this thread's own data.
-    const bool aimed = c.insn.base != kNoRegister && c.insn.base != c.insn.index;
+    const bool bit_string = row_of(c.insn).attributes & attr::kBitString;
+    const bool aimed = c.insn.base != kNoRegister && c.insn.base != c.insn.index &&
+                       !(bit_string && c.insn.base == c.insn.reg);
     return !override || (!c.bits32 && c.insn.address_size == 8 && aimed);
   }
 
@@ -324,13 +326,13 @@ bool forgiven(const Case& c, bool translated, const NativeOutcome& host,
               const NativeOutcome& guest) {
   const bool faulted = host.vector != g86::kBp;
   switch (c.insn.mnemonic) {
-    // AMD's CPUs have turned to MMX when this one faults; and faults may come from masked bytes.
+    // AMD's CPUs have turned to MMX when this one faults.
     case Mnemonic::Maskmovq: return faulted;
+    // AMD's CPUs look at masked bytes, too.
+    case Mnemonic::Maskmovdqu:
+    case Mnemonic::Vmaskmovdqu: return faulted;
     // AMD's CPUs keep what they had popped; ESP is as before, so it can be done again.
     case Mnemonic::Popa: return faulted;
-    case Mnemonic::Maskmovdqu:
-    case Mnemonic::Vmaskmovdqu:
-      return faulted && (guest.vector == g86::kBp || guest.vector == g86::kDb);
     // Which operand is looked at first.
     case Mnemonic::Cmps: return faulted && guest.vector != g86::kBp;
     // A translated transfer to a non-canonical address faults there, not at the transfer.
