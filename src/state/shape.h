@@ -22,10 +22,10 @@ struct Shape {
   Kind kind = Kind::Any;
   std::vector<std::string> choices = {};  // Choice
   std::vector<Shape> element = {};        // List: one
-  std::vector<Member> members = {};       // Object
+  std::vector<Member> members;            // Object
   // Object: the member whose value says which further members there are, and those.
   std::string tag = {};
-  std::vector<Variant> variants = {};
+  std::vector<Variant> variants;
 };
 
 struct Shape::Member {
