@@ -12,7 +12,8 @@
 
 namespace menura {
 
-enum class SampleMode : u8 { Idle, Running, Broken };
+enum class SampleMode : u8 { Idle, Running, Broken = 7 };
+enum class SampleOrder : i8 { Before = -1, Same, After };
 
 struct SampleCounter {
   u16 reload = 0;
@@ -30,6 +31,7 @@ struct SampleState {
   u64 wide = ~u64{0};
   i64 deadline = std::numeric_limits<i64>::max();
   SampleMode mode = SampleMode::Idle;
+  SampleOrder order = SampleOrder::Same;
   bool on = false;
   std::string text = "reset";
   std::array<u8, 4> fixed_bytes{1, 2, 3, 4};
@@ -47,6 +49,7 @@ struct SampleState {
     v.field("wide", wide);
     v.field("deadline", deadline);
     v.field("mode", mode);
+    v.field("order", order);
     v.field("on", on);
     v.field("text", text);
     v.field("fixed_bytes", fixed_bytes);
@@ -62,7 +65,15 @@ struct SampleState {
 
   // No member at its default.
   static SampleState other() {
-    SampleState s{200, -128, 5, -7, SampleMode::Broken, true, "a \"b\"\n\x01\u00e9", {9, 8, 7, 6}};
+    SampleState s{200,
+                  -128,
+                  5,
+                  -7,
+                  SampleMode::Broken,
+                  SampleOrder::Before,
+                  true,
+                  "a \"b\"\n\x01\u00e9",
+                  {9, 8, 7, 6}};
     s.bytes.assign(100, 0x5a);
     s.list = {1, 0x8000, 0xffff};
     s.numbers = {-1, 0, 2'000'000'000};

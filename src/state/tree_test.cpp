@@ -80,10 +80,12 @@ struct Widths {
   u8 u = 0;
   i8 s = 0;
   SampleMode e = SampleMode::Idle;
+  SampleOrder o = SampleOrder::Same;
   void describe(StateVisitor& v) {
     v.field("u", u);
     v.field("s", s);
     v.field("e", e);
+    v.field("o", o);
   }
 };
 
@@ -93,9 +95,9 @@ TEST(State, IntegersOutOfRangeAreRefusedAndChangeNothing) {
     i64 value;
     bool good;
   } rows[] = {
-      {"u", 255, true},   {"u", 256, false}, {"u", -1, false},
-      {"s", 127, true},   {"s", 128, false}, {"s", -128, true},
-      {"s", -129, false}, {"e", 2, true},    {"e", 1000, false},
+      {"u", 255, true},    {"u", 256, false}, {"u", -1, false},   {"s", 127, true},
+      {"s", 128, false},   {"s", -128, true}, {"s", -129, false}, {"e", 7, true},
+      {"e", 0x107, false}, {"o", 1, true},    {"o", -1, true},    {"o", -129, false},
   };
   for (const auto& row : rows) {
     Widths object;
@@ -108,6 +110,34 @@ TEST(State, IntegersOutOfRangeAreRefusedAndChangeNothing) {
     EXPECT_EQ(object.u, 0);
     EXPECT_EQ(object.s, 0);
     EXPECT_EQ(object.e, SampleMode::Idle);
+    EXPECT_EQ(object.o, SampleOrder::Same);
+  }
+}
+
+TEST(State, NumbersThatTheirEnumHasNoNameForAreRefusedAndChangeNothing) {
+  const struct {
+    const char* name;
+    i64 value;
+    bool good;
+  } rows[] = {
+      {"e", 1, true},    {"e", 2, false}, {"e", 7, true},  {"e", 8, false},
+      {"e", 255, false}, {"o", -1, true}, {"o", 2, false}, {"o", -128, false},
+  };
+  for (const auto& row : rows) {
+    Widths object;
+    StateTree tree = save_state(object);
+    child(tree, row.name)->integer = static_cast<u64>(row.value);
+    const Result<void> status = load_state(object, tree);
+    EXPECT_EQ(status.ok(), row.good) << row.name << " = " << row.value;
+    if (row.good) {
+      EXPECT_EQ(save_state(object), tree);
+      continue;
+    }
+    EXPECT_EQ(status.error().code, Errc::Corrupt);
+    EXPECT_EQ(status.error().text,
+              format("Saved '{}' = {} is none of its values", row.name, row.value));
+    EXPECT_EQ(object.e, SampleMode::Idle);
+    EXPECT_EQ(object.o, SampleOrder::Same);
   }
 }
 
@@ -195,7 +225,8 @@ TEST(Json, IsReadByAnotherProgram) {
   EXPECT_EQ(json["small"], 200);
   EXPECT_EQ(json["negative"], -128);
   EXPECT_EQ(json["deadline"], -7);
-  EXPECT_EQ(json["mode"], 2);
+  EXPECT_EQ(json["mode"], 7);
+  EXPECT_EQ(json["order"], -1);
   EXPECT_EQ(json["on"], true);
   EXPECT_EQ(json["text"].get<std::string>(), full.text);
   EXPECT_EQ(json["fixed_bytes"], "09080706");

@@ -20,6 +20,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/enumerators.h"
 #include "base/result.h"
 #include "base/types.h"
 
@@ -114,12 +115,17 @@ template <class T>
 void StateVisitor::visit(std::string_view name, T& value) {
   if constexpr (std::is_same_v<T, bool>) {
     boolean(name, value);
-  } else if constexpr (std::is_integral_v<T> || std::is_enum_v<T>) {
+  } else if constexpr (std::is_integral_v<T>) {
     u64 wide = static_cast<u64>(value);
-    bool is_signed = false;
-    if constexpr (std::is_integral_v<T>) is_signed = std::is_signed_v<T>;
-    integer(name, wide, sizeof(T) * 8, is_signed);
+    integer(name, wide, sizeof(T) * 8, std::is_signed_v<T>);
     value = static_cast<T>(wide);
+  } else if constexpr (std::is_enum_v<T>) {
+    auto number = static_cast<std::underlying_type_t<T>>(value);
+    visit(name, number);
+    if (!is_enumerator<T>(number))
+      return fail(menura::fail(Errc::Corrupt, "Saved '{}' = {} is none of its values", name,
+                               static_cast<i64>(number)));
+    value = static_cast<T>(number);
   } else if constexpr (std::is_same_v<T, std::string>) {
     text(name, value);
   } else if constexpr (Described<T>) {

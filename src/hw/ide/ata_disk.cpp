@@ -120,9 +120,9 @@ bool AtaDisk::transfer_is_possible() const {
 }
 
 Result<void> AtaDisk::restored_drive() {
-  if (transfer_ > Transfer::Verify || next_lba_ > end_lba_ || multiple_ > kMaxMultiple ||
-      block_multiple_ == 0 || block_multiple_ > kMaxMultiple || heads_ == 0 ||
-      sectors_per_track_ == 0 || !transfer_is_possible())
+  if (next_lba_ > end_lba_ || multiple_ > kMaxMultiple || block_multiple_ == 0 ||
+      block_multiple_ > kMaxMultiple || heads_ == 0 || sectors_per_track_ == 0 ||
+      !transfer_is_possible())
     return fail(Errc::Corrupt, "Disk '{}' has an impossible transfer in its state", id());
   return {};
 }

@@ -59,8 +59,8 @@ void AtapiCd::describe_drive(StateVisitor& v) {
 
 Result<void> AtapiCd::restored_drive() {
   const u64 sectors = disk()->size() / MmcCommands::kSector;
-  if (phase_ > Phase::Sectors || pending_.size() > (1 << 20) || byte_limit_ > 0x10000 ||
-      next_sector_ > sectors || sectors_left_ > sectors - next_sector_ ||
+  if (pending_.size() > (1 << 20) || byte_limit_ > 0x10000 || next_sector_ > sectors ||
+      sectors_left_ > sectors - next_sector_ ||
       (phase_ == Phase::Data && !dma_ && byte_limit_ == 0) ||
       (pio_out_size() != 0 && pio_out_size() != MmcCommands::kPacket))
     return fail(Errc::Corrupt, "CD drive '{}' has an impossible transfer in its state", id());

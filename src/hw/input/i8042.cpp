@@ -91,8 +91,6 @@ void I8042::describe(StateVisitor& v) {
 }
 
 Result<void> I8042::restored() {
-  if (output_from_ > From::Controller)
-    return fail(Errc::Corrupt, "Keyboard controller '{}' has an impossible output source", id());
   wires_.set_a20(a20_);
   wires_.irq1.import(irq1_level());
   wires_.irq12.import(irq12_level());
