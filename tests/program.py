@@ -161,8 +161,8 @@ class Options(unittest.TestCase):
 
     def test_objects(self):
         memory = ["-m", "64", "-machine", "pc,memory-backend=ram0"]
-        self.assertIn("there is no such object", run(*QUIET, *memory).stderr)
-        self.assertIn("-m says", run(*QUIET, *memory, "-object", "memory-backend-ram,id=ram0,size=32M").stderr)
+        self.assertIn("no memory object 'ram0'", run(*QUIET, *memory).stderr)
+        self.assertIn("the memory objects have 32 MiB", run(*QUIET, *memory, "-object", "memory-backend-ram,id=ram0,size=32M").stderr)
         self.assertIn("did you mean 'secret'", run(*QUIET, "-object", "secrt,id=s").stderr)
         self.assertIn("either data or file", run(*QUIET, "-object", "secret,id=s").stderr)
         self.assertIn("data=<str>", run("-object", "secret,help").stdout)

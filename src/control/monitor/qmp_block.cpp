@@ -1,5 +1,7 @@
 #include "control/monitor/qmp_block.h"
 
+#include "block/core/driver.h"
+#include "block/drivers.h"
 #include "machine/drives.h"
 
 namespace menura {
@@ -8,7 +10,18 @@ Result<BlockdevAdd> BlockdevAdd::read(const Value& given) {
   if (!given.find("driver")) return fail(Errc::InvalidArgument, "Parameter 'driver' is missing");
   return BlockdevAdd{given};
 }
-Shape BlockdevAdd::shape() { return shape_of<NodeOptions>(); }
+
+Shape BlockdevAdd::shape() {
+  Shape shape = shape_of<NodeOptions>();
+  for (Shape::Member& member : shape.members) {
+    if (member.name != "driver") continue;
+    member.shape = {.kind = Shape::Kind::Choice};
+    for (const Driver* driver : all_drivers())
+      if (driver->open) member.shape.choices.emplace_back(driver->name);
+    member.required = true;  // here; an image's file name or content may say it elsewhere
+  }
+  return shape;
+}
 
 Result<Nothing> blockdev_add(MonitorTarget& target, const BlockdevAdd& arguments) {
   TRY(target.machine.drives().add_node(arguments.options));
