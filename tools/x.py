@@ -132,10 +132,8 @@ def command_setup(arguments):
 
 def command_check(arguments):
     """All that a change must pass, the cheap checks first: format, layers, limits, the checks' own tests, duplicates (advisory), build,
-    headers, house rules, clang-tidy, each fuzz target for some seconds, and every test. It goes on after a failure, so that one run
-    shows all, and ends with the sum and the time of each step.
-
-    What passed format and tidy is not read again until it changes. docs/how-to/checks.md has a table of the steps.
+    headers, house rules, and every test. It goes on after a failure, so that one run shows all, and ends with the sum and the time of
+    each step. docs/how-to/checks.md has a table of the steps, and names those that stand by themselves: ./x lint and ./x fuzz.
     """
     return check.run()
 
@@ -159,11 +157,12 @@ def command_boot(arguments):
     os.execv(program, command)
 
 
-PROGRAMS = ["menura-system-x86_64"]
+PROGRAMS = ["menura-system-x86_64", "menura-img"]
 
 
 def command_release(arguments):
-    """Builds what users run, optimised and hardened, into build/release/bin/: menura-system-x86_64, or the named targets."""
+    """Builds what users run, optimised and hardened, into build/release/bin/: menura-system-x86_64 and
+    menura-img, or the named targets."""
     build.build("release", arguments or PROGRAMS)
 
 
@@ -295,7 +294,7 @@ COMMANDS = [
     ("setup", command_setup, "install the Debian packages that are missing"),
     ("build [TARGET...]", command_build, "build rooms or programs (all by default) into build/dev/"),
     ("test [ROOM...]", command_test, "build and run the tests of rooms, all by default"),
-    ("check", command_check, "all that a change must pass: checks, build, tests, short fuzz runs"),
+    ("check", command_check, "all that a change must pass: checks, build, tests"),
     ("release [TARGET...]", command_release, "build what users run into build/release/"),
     ("fmt [--check]", command_fmt, "format the C++ sources, or tell which are not formatted"),
     ("layers", command_layers, "check includes against layers.txt"),

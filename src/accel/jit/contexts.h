@@ -2,7 +2,7 @@
 // address space, and ContextPool: those of the PCIDs a vCPU used lately.
 //
 // Owner: SoftMmu. Threads: the vCPU's, except protect(), which others call while it runs.
-// Design: docs/decisions/004-jit-host-code.md, 008-shared-code-cache.md.
+// Design: docs/decisions/004-jit-host-code.md, 007-shared-code-cache.md.
 // Example: `ir::Context& c = pool.of(Ring::Kernel, mode);`
 #pragma once
 

@@ -2,7 +2,7 @@
 // blocks, the way a vCPU adds one, and the guest's writes to code.
 //
 // Owner: JitAccelerator. Threads: any vCPU's; translation itself runs beside the lock.
-// Design: docs/decisions/008-shared-code-cache.md. Example:
+// Design: docs/decisions/007-shared-code-cache.md. Example:
 //   TranslatedBlock* block = translations.find(key);
 //   if (!block) block = translations.translate(author, key, bytes_up_to_page_end);
 #pragma once

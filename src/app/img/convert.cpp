@@ -266,7 +266,7 @@ const Command kConvert{
     "[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps] [-U] "
     "[-C] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file "
     "[-F backing_fmt]] [-o options] [-l snapshot_param] [-S sparse_size] [-r rate_limit] [-m "
-    "num_coroutines] [-W] [--salvage] filename [filename2 [...]] output_filename",
+    "workers] [-W] [--salvage] filename [filename2 [...]] output_filename",
     kConvertFlags, convert};
 const Command kDd{"dd",
                   "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] "

@@ -4,6 +4,7 @@
 
 #include "app/img/command.h"
 #include "base/text.h"
+#include "base/trace.h"
 #include "base/version.h"
 #include "block/drivers.h"
 
@@ -22,15 +23,17 @@ void print_version() {
 void print_help() {
   print_version();
   std::puts(
-      "usage: menura-img [standard options] command [command options]\nDisk image "
-      "utility\n\nCommand syntax:");
+      "Makes, checks, converts, compares and changes disk images.\n\n"
+      "usage: menura-img COMMAND [OPTION...] IMAGE...\n\nCommands:");
   for (const Command* c : kCommands)
     std::printf("  %.*s %.*s\n", static_cast<int>(c->name.size()), c->name.data(),
                 static_cast<int>(c->synopsis.size()), c->synopsis.data());
   std::string formats;
   for (const Driver* driver : all_drivers()) formats.append(" ").append(driver->name);
-  std::printf("\nqemu-img(1) describes commands and options.\n\nSupported formats:%s\n",
-              formats.c_str());
+  std::printf(
+      "\nCommands and options mean what qemu-img(1) says; -o help lists a format's options.\n\n"
+      "Supported formats:%s\n",
+      formats.c_str());
 }
 
 Result<int> run(const Command& command, std::vector<std::string> words) {
@@ -41,7 +44,9 @@ Result<int> run(const Command& command, std::vector<std::string> words) {
   flags.push_back({'h', "help"});
   const Arguments arguments = TRY(Arguments::parse(flags, words));
   if (arguments.has("help")) {
-    print_help();
+    std::printf("usage: menura-img %.*s %.*s\n", static_cast<int>(command.name.size()),
+                command.name.data(), static_cast<int>(command.synopsis.size()),
+                command.synopsis.data());
     return EXIT_SUCCESS;
   }
   ImageSession session;
@@ -50,8 +55,14 @@ Result<int> run(const Command& command, std::vector<std::string> words) {
 }
 
 int run_program(std::vector<std::string> words) {
-  while (!words.empty() && (words[0] == "-T" || words[0] == "--trace") && words.size() > 1)
+  while (words.size() > 1 && (words[0] == "-T" || words[0] == "--trace")) {
+    const std::string pattern = words[1].starts_with("enable=") ? words[1].substr(7) : words[1];
+    if (!enable_trace(pattern)) {
+      std::fprintf(stderr, "menura-img: --trace: no event's name matches '%s'\n", pattern.c_str());
+      return EXIT_FAILURE;
+    }
     words.erase(words.begin(), words.begin() + 2);
+  }
   if (words.empty()) {
     std::fputs("menura-img: Not enough arguments\nTry 'menura-img --help' for more information\n",
                stderr);

@@ -3,7 +3,7 @@
 // ("everybody else stands still").
 //
 // Owner: one per machine; a Member per vCPU. Threads: any; a Member's calls are its own thread's.
-// Design: docs/decisions/008-shared-code-cache.md. Example:
+// Design: docs/decisions/007-shared-code-cache.md. Example:
 //   safepoints.begin(me); while (...) { safepoints.pass(me); run_a_chain_of_blocks(); } safepoints.end(me);
 //   { Safepoints::Exclusive alone(safepoints, me); touch_what_others_use(); }
 #pragma once
