@@ -19,9 +19,9 @@ constexpr Flag kCommitFlags[] = {kObject,
                                  kQuiet,
                                  kFormat,
                                  kCache,
-                                 {'b', "base", true, false},
-                                 {'d', "keep", false, false},
-                                 {'r', "rate", true, false},
+                                 {'b', "base", "FILE", "down to this image of the chain", false},
+                                 {'d', "keep", "", "do not empty the image afterwards", false},
+                                 {'r', "rate", "BYTES", "at most so many bytes a second", false},
                                  kProgress};
 
 // The chain from the top down to the named base (or the first one below).
@@ -33,9 +33,10 @@ Result<std::vector<Node*>> chain_to(Node& top, const std::optional<std::string>&
         node->filename() == resolve_beside(top.filename(), *base))
       return chain;
   }
-  if (!base) return fail(Errc::InvalidArgument, "Image does not have a backing file");
-  return fail(Errc::NotFound, "Did not find '{}' in the backing chain of '{}'", *base,
-              top.filename());
+  if (!base)
+    return fail(Errc::InvalidArgument,
+                "Committing '{}': it has no backing image to take its changes", top.filename());
+  return fail(Errc::NotFound, "No image below '{}' is called '{}'", top.filename(), *base);
 }
 
 Result<int> commit(ImageSession& session, const Arguments& arguments) {
@@ -76,17 +77,18 @@ Result<int> commit(ImageSession& session, const Arguments& arguments) {
   return 0;
 }
 
-constexpr Flag kRebaseFlags[] = {kObject,
-                                 kImageOpts,
-                                 kForceShare,
-                                 kQuiet,
-                                 kFormat,
-                                 kCache,
-                                 kSourceCache,
-                                 kProgress,
-                                 {'u', "unsafe", false, false},
-                                 {'b', "backing", true, false},
-                                 {'F', "backing-format", true, false}};
+constexpr Flag kRebaseFlags[] = {
+    kObject,
+    kImageOpts,
+    kForceShare,
+    kQuiet,
+    kFormat,
+    kCache,
+    kSourceCache,
+    kProgress,
+    {'u', "unsafe", "", "write the new name only, compare nothing", false},
+    {'b', "backing", "FILE", "the new backing image; empty: none", false},
+    {'F', "backing-format", "FORMAT", "format of the backing image", false}};
 
 // Whatever reads differently from the new base is written into the image.
 Result<void> take_differences(Node& image, Node* old_base, Node* new_base, Progress& progress) {
@@ -123,7 +125,8 @@ Result<int> rebase(ImageSession& session, const Arguments& arguments) {
   const std::string name = TRY(only_file(arguments));
   const auto backing = arguments.value("backing");
   if (!backing && !unsafe)
-    return fail(Errc::InvalidArgument, "Use backing_file (-b) option with the image filename");
+    return fail(Errc::InvalidArgument,
+                "Rebase wants -b FILE, the new backing image (-b '' for none)");
   const Child image = TRY(session.open(name, how));
   const std::string new_name = backing.value_or("");
   std::string format_name = arguments.value_or("backing-format", "");
@@ -133,25 +136,25 @@ Result<int> rebase(ImageSession& session, const Arguments& arguments) {
     below.format = format_name, below.image_opts = false;
     if (!new_name.empty())
       new_base = TRY(session.open(resolve_beside(image->filename(), new_name), below),
-                     "Could not open new backing file");
+                     "Opening the new backing image");
     Progress progress(arguments, image->size());
     TRY(take_differences(*image, image->backing(), new_base ? &*new_base : nullptr, progress));
     TRY(image->flush());
     if (new_base && format_name.empty()) format_name = new_base->driver().name;
   }
   if (!new_name.empty() && format_name.empty())
-    return fail(Errc::InvalidArgument,
-                "Could not change the backing file to '{}': backing format must be specified",
-                new_name);
+    return fail(Errc::InvalidArgument, "Backing '{}' wants its format too: -F FORMAT", new_name);
   TRY(image->image().change_backing(new_name, new_name.empty() ? "" : format_name),
-      "Could not change the backing file to '{}'", new_name);
+      "Recording '{}' as backing image", new_name);
   TRY(image->close());
   return 0;
 }
 
 constexpr Flag kCompareFlags[] = {
-    kObject,      kImageOpts, kFormat, {'F', "second-format", true, false},
-    kSourceCache, kProgress,  kQuiet,  {'s', "strict", false, false},
+    kObject,      kImageOpts,
+    kFormat,      {'F', "second-format", "FORMAT", "format of the second image", false},
+    kSourceCache, kProgress,
+    kQuiet,       {'s', "strict", "", "sizes and allocation must agree too", false},
     kForceShare};
 
 struct Comparison {
@@ -187,7 +190,7 @@ Result<u64> compare_piece(Node& a, Node& b, u64 at, u64 end, bool strict, Compar
 
 Result<int> compare(ImageSession& session, const Arguments& arguments) {
   if (arguments.operands().size() != 2)
-    return fail(Errc::InvalidArgument, "Expecting two image file names");
+    return fail(Errc::InvalidArgument, "Compare wants two images");
   OpenImage how = TRY(open_flags(arguments, "source-cache"));
   const Child a = TRY(session.open(arguments.operands()[0], how));
   how.format = arguments.value_or("second-format", "");
@@ -231,17 +234,11 @@ Result<int> compare(ImageSession& session, const Arguments& arguments) {
 
 }  // namespace
 
-const Command kCommit{"commit",
-                      "[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r "
-                      "rate_limit] [-d] [-p] filename",
+const Command kCommit{"commit", "IMAGE", "write an image's changes into the one below it",
                       kCommitFlags, commit};
-const Command kRebase{"rebase",
-                      "[--object objectdef] [--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T "
-                      "src_cache] [-p] [-u] -b backing_file [-F backing_fmt] filename",
-                      kRebaseFlags, rebase};
-const Command kCompare{"compare",
-                       "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] "
-                       "[-q] [-s] [-U] filename1 filename2",
+const Command kRebase{"rebase", "IMAGE", "give an image another backing image", kRebaseFlags,
+                      rebase};
+const Command kCompare{"compare", "IMAGE IMAGE", "say whether two images read the same",
                        kCompareFlags, compare};
 
 }  // namespace menura::img

@@ -9,7 +9,8 @@ namespace menura::img {
 
 Result<std::string> only_file(const Arguments& arguments) {
   if (arguments.operands().size() != 1)
-    return fail(Errc::InvalidArgument, "Expecting one image file name");
+    return fail(Errc::InvalidArgument, "One image is wanted here, not {}",
+                arguments.operands().size());
   return arguments.operands()[0];
 }
 
@@ -17,7 +18,7 @@ Result<bool> wants_json(const Arguments& arguments) {
   const std::string form = arguments.value_or("output", "human");
   if (form == "json") return true;
   if (form == "human") return false;
-  return fail(Errc::InvalidArgument, "--output must be used with human or json as argument.");
+  return fail(Errc::InvalidArgument, "--output knows human and json, not '{}'", form);
 }
 
 Result<OpenImage> open_flags(const Arguments& arguments, std::string_view cache_flag,

@@ -15,7 +15,8 @@ namespace menura::img {
 
 struct Command {
   std::string_view name;
-  std::string_view synopsis;  // after the name
+  std::string_view operands;  // what follows the options
+  std::string_view summary;   // one line
   std::span<const Flag> flags;
   Result<int> (*run)(ImageSession& session, const Arguments& arguments);
 };
@@ -24,16 +25,18 @@ extern const Command kAmend, kBench, kBitmap, kCheck, kCommit, kCompare, kConver
     kInfo, kMap, kMeasure, kRebase, kResize, kSnapshot;
 
 // Flags that most commands have.
-inline constexpr Flag kObject{0, "object", true};
-inline constexpr Flag kImageOpts{0, "image-opts"};
-inline constexpr Flag kFormat{'f', "format", true, false};
-inline constexpr Flag kForceShare{'U', "force-share"};
-inline constexpr Flag kQuiet{'q', "quiet", false, false};
-inline constexpr Flag kProgress{'p', "progress", false, false};
-inline constexpr Flag kOptions{'o', "options", true, false};
-inline constexpr Flag kCache{'t', "cache", true, false};
-inline constexpr Flag kSourceCache{'T', "source-cache", true, false};
-inline constexpr Flag kOutput{0, "output", true};
+inline constexpr Flag kObject{0, "object", "KEY=VALUE,...", "a secret that an image needs"};
+inline constexpr Flag kImageOpts{0, "image-opts", "", "IMAGE is a list driver=...,key=value"};
+inline constexpr Flag kFormat{'f', "format", "FORMAT", "the image's format (else: probed)", false};
+inline constexpr Flag kForceShare{'U', "force-share", "", "open although another has it locked"};
+inline constexpr Flag kQuiet{'q', "quiet", "", "print errors only", false};
+inline constexpr Flag kProgress{'p', "progress", "", "show how far it is", false};
+inline constexpr Flag kOptions{'o', "options", "KEY=VALUE,...", "the format's options; -o help",
+                               false};
+inline constexpr Flag kCache{'t', "cache", "MODE", "cache mode of the image written to", false};
+inline constexpr Flag kSourceCache{'T', "source-cache", "MODE", "cache mode of images only read",
+                                   false};
+inline constexpr Flag kOutput{0, "output", "FORM", "human or json"};
 
 // The one operand of most commands.
 Result<std::string> only_file(const Arguments& arguments);

@@ -16,31 +16,32 @@ namespace menura::img {
 
 namespace {
 
-constexpr Flag kConvertFlags[] = {kObject,
-                                  kImageOpts,
-                                  {0, "target-image-opts"},
-                                  {0, "target-is-zero"},
-                                  {0, "bitmaps"},
-                                  {0, "skip-broken-bitmaps"},
-                                  kForceShare,
-                                  {'C', "copy-range", false, false},
-                                  {'c', "compress", false, false},
-                                  kProgress,
-                                  kQuiet,
-                                  {'n', "no-create", false, false},
-                                  kFormat,
-                                  kCache,
-                                  kSourceCache,
-                                  {'O', "target-format", true, false},
-                                  {'B', "backing", true, false},
-                                  {'F', "backing-format", true, false},
-                                  kOptions,
-                                  {'l', "snapshot", true, false},
-                                  {'S', "sparse", true, false},
-                                  {'r', "rate", true, false},
-                                  {'m', "workers", true, false},
-                                  {'W', "out-of-order", false, false},
-                                  {0, "salvage"}};
+constexpr Flag kConvertFlags[] = {
+    kObject,
+    kImageOpts,
+    {0, "target-image-opts", "", "the target is a list driver=...,key=value"},
+    {0, "target-is-zero", "", "with -n: the target reads as zeroes already"},
+    {0, "bitmaps", "", "copy the dirty bitmaps too"},
+    {0, "skip-broken-bitmaps", "", "leave out bitmaps that were in use"},
+    kForceShare,
+    {'C', "copy-range", "", "let the kernel copy where it can", false},
+    {'c', "compress", "", "compress the target's clusters", false},
+    kProgress,
+    kQuiet,
+    {'n', "no-create", "", "the target exists: write into it", false},
+    kFormat,
+    kCache,
+    kSourceCache,
+    {'O', "target-format", "FORMAT", "format to make (raw)", false},
+    {'B', "backing", "FILE", "backing image of the target", false},
+    {'F', "backing-format", "FORMAT", "format of the backing image", false},
+    kOptions,
+    {'l', "snapshot", "NAME", "convert this internal snapshot", false},
+    {'S', "sparse", "BYTES", "shortest run of zeroes left out (4k; 0: none)", false},
+    {'r', "rate", "BYTES", "at most so many bytes a second", false},
+    {'m', "workers", "COUNT", "1 to 16 workers (8)", false},
+    {'W', "out-of-order", "", "let workers write as they are ready", false},
+    {0, "salvage", "", "go on after read errors, zeroes in their place"}};
 
 // Set by a signal; read by the workers.
 std::atomic<bool> interrupted{false};
@@ -71,13 +72,16 @@ Result<std::vector<Child>> open_sources(ImageSession& session, const Arguments& 
     sources.push_back(TRY(session.open(operands[i], how)));
   if (auto snapshot = arguments.value("snapshot")) {
     if (sources.size() > 1)
-      return fail(Errc::InvalidArgument, "No support for concatenating multiple snapshot");
+      return fail(Errc::InvalidArgument,
+                  "-l names a snapshot of one image: convert one source at a time");
     SnapshotStore* store = sources[0]->image().snapshots();
-    if (!store) return fail(Errc::Unsupported, "Failed to load snapshot: the image has none");
+    if (!store)
+      return fail(Errc::Unsupported, "Looking for snapshot '{}': images of format '{}' keep none",
+                  *snapshot, sources[0]->driver().name);
     // "snapshot.id=1", "snapshot.name=x", or either.
     std::string which = *snapshot;
     if (which.starts_with("snapshot.")) which = which.substr(which.find('=') + 1);
-    TRY(store->show(which), "Failed to load snapshot");
+    TRY(store->show(which), "Converting a snapshot");
   }
   return sources;
 }
@@ -90,24 +94,23 @@ Result<CopyOptions> copy_options(const Arguments& arguments) {
   if (const auto text = arguments.value("workers")) {
     const Result<u64> workers = parse_u64(*text);
     if (!workers || *workers < 1 || *workers > 16)
-      return fail(Errc::InvalidArgument,
-                  "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
+      return fail(Errc::InvalidArgument, "-m takes 1 to 16 workers, not '{}'", *text);
     options.workers = static_cast<unsigned>(*workers);
   }
   if (const auto text = arguments.value("sparse")) {
-    options.sparse = TRY(size_argument("buffer size for sparse output", *text));
+    options.sparse = TRY(size_argument("-S", *text));
     if (options.sparse % 512 != 0)
-      return fail(
-          Errc::InvalidArgument,
-          "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to "
-          "2147483136. Select 0 to disable sparse detection (fully allocates output).");
+      return fail(Errc::InvalidArgument,
+                  "-S {} is no multiple of 512 bytes (0 writes every zero out)", options.sparse);
   }
   if (const auto text = arguments.value("rate"))
-    options.rate_limit = TRY(size_argument("rate limit", *text));
+    options.rate_limit = TRY(size_argument("-r", *text));
   if (options.salvage && arguments.has("copy-range"))
-    return fail(Errc::InvalidArgument, "Cannot use copy offloading in salvaging mode");
+    return fail(Errc::InvalidArgument,
+                "-C and --salvage exclude each other: the kernel's copy stops at a bad sector");
   if (options.compress && arguments.has("copy-range"))
-    return fail(Errc::InvalidArgument, "Cannot enable copy offloading when -c is used");
+    return fail(Errc::InvalidArgument,
+                "-C and -c exclude each other: the kernel copies, it does not compress");
   return options;
 }
 
@@ -116,18 +119,19 @@ Result<void> copy_bitmaps(Node& source, Node& target) {
   if (!from) return {};
   BitmapStore* to = target.image().bitmaps();
   if (!to)
-    return fail(Errc::Unsupported, "Format driver '{}' does not support bitmaps",
+    return fail(Errc::Unsupported, "Copying bitmaps: images of format '{}' keep none",
                 target.driver().name);
   for (BitmapInfo bitmap : from->list()) {
     if (bitmap.in_use)
       return fail(
           Errc::Corrupt,
-          "Cannot copy inconsistent bitmap '{}' (use --skip-broken-bitmaps, or bitmap --remove)",
+          "Bitmap '{}' was in use when its image was last closed and may lack writes: leave it "
+          "behind (--skip-broken-bitmaps) or remove it (bitmap --remove)",
           bitmap.name);
     const BitmapContent content = TRY(from->load(bitmap.name));
-    TRY(to->add({bitmap.name, bitmap.granularity, false, false}), "Failed to create bitmap {}",
-        bitmap.name);
-    TRY(to->store(bitmap.name, content), "Failed to populate bitmap {}", bitmap.name);
+    TRY(to->add({bitmap.name, bitmap.granularity, false, false}),
+        "Making bitmap '{}' in the target", bitmap.name);
+    TRY(to->store(bitmap.name, content), "Filling bitmap '{}' of the target", bitmap.name);
     if (bitmap.enabled) TRY(to->set_enabled(bitmap.name, true));
   }
   return {};
@@ -141,7 +145,7 @@ Result<void> make_target(ImageSession& session, const Arguments& arguments, cons
     options.set("backing_fmt", *format_name);
   if (arguments.has("compress") && driver.name != "qcow2" && driver.name != "vmdk" &&
       driver.name != "qcow")
-    return fail(Errc::Unsupported, "Compression not supported for this file format");
+    return fail(Errc::Unsupported, "-c: format '{}' knows no compression", driver.name);
   if (const Value* given = options.find("size")) {
     size = TRY(detail::to_size(*given));
     options.erase("size");
@@ -158,13 +162,15 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
     return 0;
   }
   if (arguments.operands().size() < 2)
-    return fail(Errc::InvalidArgument, "Must specify image file name");
+    return fail(Errc::InvalidArgument, "Convert wants a source and a target");
   if (target_opts && create)
-    return fail(Errc::InvalidArgument, "--target-image-opts requires use of -n flag");
+    return fail(Errc::InvalidArgument,
+                "--target-image-opts describes a target that exists: say -n too");
   if (!create && arguments.has("options"))
-    return fail(Errc::InvalidArgument, "-o has no effect when skipping image creation (-n)");
+    return fail(Errc::InvalidArgument, "-o is for the making of an image, and -n makes none");
   if (arguments.has("target-is-zero") && create)
-    return fail(Errc::InvalidArgument, "--target-is-zero requires use of -n flag");
+    return fail(Errc::InvalidArgument,
+                "--target-is-zero is a promise about a target that exists: say -n too");
   CopyOptions options = TRY(copy_options(arguments));
   const std::vector<Child> sources = TRY(open_sources(session, arguments));
   u64 size = 0;
@@ -178,7 +184,7 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
   if (create)
     TRY(make_target(session, arguments, *driver, (size + 511) & ~u64{511}),
-        "{}: error while converting {}", target_name, driver->name);
+        "Making '{}' of format '{}'", target_name, driver->name);
   OpenImage how;
   how.writable = true;
   how.unmap = options.sparse != 0;
@@ -188,13 +194,14 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
   options.writethrough = how.cache.writethrough;
   const Child target = TRY(session.open(target_name, how));
   if (target->size() < size)
-    return fail(Errc::InvalidArgument, "output file is smaller than input file");
+    return fail(Errc::InvalidArgument, "Target '{}' has {} bytes, its source {}", target_name,
+                target->size(), size);
   options.target_has_backing = target->backing() != nullptr;
   options.target_is_zero =
       (create && target->image().has_zero_init() && !options.target_has_backing) ||
       arguments.has("target-is-zero");
   if (options.compress && !target->image().info().cluster_size)
-    return fail(Errc::Unsupported, "Compression not supported for this file format");
+    return fail(Errc::Unsupported, "-c: format '{}' knows no compression", driver->name);
   {
     Progress progress(arguments, size);
     Copier copier(nodes, *target, options);
@@ -208,8 +215,11 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
   return 0;
 }
 
-constexpr Flag kDdFlags[] = {
-    kObject, kImageOpts, kFormat, {'O', "target-format", true, false}, kForceShare};
+constexpr Flag kDdFlags[] = {kObject,
+                             kImageOpts,
+                             kFormat,
+                             {'O', "target-format", "FORMAT", "format to make (raw)", false},
+                             kForceShare};
 
 Result<int> dd(ImageSession& session, const Arguments& arguments) {
   std::string in, out;
@@ -217,33 +227,34 @@ Result<int> dd(ImageSession& session, const Arguments& arguments) {
   for (const std::string& operand : arguments.operands()) {
     const size_t equals = operand.find('=');
     if (equals == std::string::npos)
-      return fail(Errc::InvalidArgument, "unrecognized operand {}", operand);
+      return fail(Errc::InvalidArgument, "dd has no operand '{}' (if= of= bs= count= skip=)",
+                  operand);
     const std::string key = operand.substr(0, equals), value = operand.substr(equals + 1);
     if (key == "if")
       in = value;
     else if (key == "of")
       out = value;
     else if (key == "bs")
-      block = TRY(size_argument("number for bs", value));
+      block = TRY(size_argument("bs", value));
     else if (key == "count")
-      count = TRY(size_argument("number for count", value));
+      count = TRY(size_argument("count", value));
     else if (key == "skip")
-      skip = TRY(size_argument("number for skip", value));
+      skip = TRY(size_argument("skip", value));
     else
-      return fail(Errc::InvalidArgument, "unrecognized operand {}", operand);
+      return fail(Errc::InvalidArgument, "dd has no operand '{}' (if= of= bs= count= skip=)",
+                  operand);
   }
   if (in.empty() || out.empty())
-    return fail(Errc::InvalidArgument, "Must specify both input and output file names");
+    return fail(Errc::InvalidArgument, "dd wants if=IMAGE and of=IMAGE");
   if (block == 0 || block > 1 * GiB)
-    return fail(Errc::InvalidArgument, "Invalid number: 'bs={}'", block);
+    return fail(Errc::InvalidArgument, "bs={} is not between 1 byte and 1 GiB", block);
   const Child source = TRY(session.open(in, TRY(open_flags(arguments))));
   const u64 start =
       skip > source->size() / block ? source->size() : std::min(source->size(), skip * block);
   u64 size = source->size() - start;
   if (count < size / block + 1) size = std::min(size, count * block);
   const std::string format_name = arguments.value_or("target-format", "raw");
-  TRY(session.graph().create(format_name, out, (size + 511) & ~u64{511}, Value::object()), "{}",
-      out);
+  TRY(session.graph().create(format_name, out, (size + 511) & ~u64{511}, Value::object()));
   OpenImage how;
   how.format = format_name, how.writable = true;
   const Child target = TRY(session.open(out, how));
@@ -251,8 +262,8 @@ Result<int> dd(ImageSession& session, const Arguments& arguments) {
   for (u64 at = 0; at < size;) {
     const Bytes part =
         Bytes(buffer).first(static_cast<size_t>(std::min<u64>(buffer.size(), size - at)));
-    TRY(source->read(start + at, part), "error while reading from input image file");
-    TRY(target->write(at, part), "error while writing to output image file");
+    TRY(source->read(start + at, part), "Reading '{}'", in);
+    TRY(target->write(at, part), "Writing '{}'", out);
     at += part.size();
   }
   TRY(target->close());
@@ -261,16 +272,9 @@ Result<int> dd(ImageSession& session, const Arguments& arguments) {
 
 }  // namespace
 
-const Command kConvert{
-    "convert",
-    "[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps] [-U] "
-    "[-C] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file "
-    "[-F backing_fmt]] [-o options] [-l snapshot_param] [-S sparse_size] [-r rate_limit] [-m "
-    "workers] [-W] [--salvage] filename [filename2 [...]] output_filename",
-    kConvertFlags, convert};
-const Command kDd{"dd",
-                  "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] "
-                  "[skip=blocks] if=input of=output",
-                  kDdFlags, dd};
+const Command kConvert{"convert", "SOURCE... TARGET", "copy one or more images into a new one",
+                       kConvertFlags, convert};
+const Command kDd{"dd", "if=SOURCE of=TARGET [bs=BYTES] [count=BLOCKS] [skip=BLOCKS]",
+                  "copy a part of an image", kDdFlags, dd};
 
 }  // namespace menura::img

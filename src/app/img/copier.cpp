@@ -123,7 +123,8 @@ Result<void> Copier::copy(const Piece& piece, std::vector<std::byte>& buffer) {
     buffer.resize(static_cast<size_t>(piece.length));
     Result<void> read = piece.source->read(piece.source_offset, buffer);
     if (!read && options_.salvage) {
-      log_warning("error while reading offset {}: {}", piece.source_offset, read.error().text);
+      log_warning("Reading at {}: {}; zeroes take its place", piece.source_offset,
+                  read.error().text);
       std::ranges::fill(buffer, std::byte{0});
       read = {};
     }

@@ -9,8 +9,13 @@ namespace menura::img {
 namespace {
 
 constexpr Flag kCreateFlags[] = {
-    kObject, kQuiet,   {'F', "backing-format", true, false}, {'b', "backing", true, false},
-    kFormat, kOptions, {'u', "unsafe", false, false}};
+    kObject,
+    kQuiet,
+    {'F', "backing-format", "FORMAT", "format of the backing image", false},
+    {'b', "backing", "FILE", "what unwritten parts read from", false},
+    kFormat,
+    kOptions,
+    {'u', "unsafe", "", "do not open the backing image", false}};
 
 Result<void> take_backing(const Arguments& arguments, Value& options) {
   if (const auto file = arguments.value("backing")) options.set("backing_file", *file);
@@ -23,7 +28,8 @@ Result<u64> backing_size(ImageSession& session, const std::string& beside, const
   const std::string* file = options.find("backing_file")->as<std::string>();
   const Value* format = options.find("backing_fmt");
   if (!format)
-    return fail(Errc::InvalidArgument, "{}: Backing file specified without backing format", beside);
+    return fail(Errc::InvalidArgument,
+                "Backing '{}' wants the backing image's format too: -F FORMAT", beside);
   OpenImage how;
   how.format = *format->as<std::string>();
   (void)TRY(session.graph().driver(how.format));
@@ -61,24 +67,24 @@ Result<int> create(ImageSession& session, const Arguments& arguments) {
   const std::string format_name = arguments.value_or("format", "raw");
   const Driver* driver = TRY(session.graph().driver(format_name));
   if (!driver->create)
-    return fail(Errc::Unsupported, "Format driver '{}' does not support image creation",
-                format_name);
+    return fail(Errc::Unsupported, "Format '{}' can be read, but not made", format_name);
   if (asks_for_help(arguments)) {
     std::fputs(options_help(session.graph(), *driver).c_str(), stdout);
     return 0;
   }
   const auto& operands = arguments.operands();
   if (operands.empty() || operands.size() > 2)
-    return fail(Errc::InvalidArgument, "Expecting image file name");
+    return fail(Errc::InvalidArgument,
+                "Create wants an image's name and, without a backing image, its size");
   Value options = TRY(creation_options(arguments));
   TRY(take_backing(arguments, options));
   if (options.find("backing_file") && !driver->has_backing)
-    return fail(Errc::InvalidArgument, "{}: Backing file not supported for file format '{}'",
+    return fail(Errc::InvalidArgument, "Creating '{}': format '{}' knows no backing images",
                 operands[0], format_name);
   std::optional<u64> size;
   if (operands.size() == 2) size = TRY(size_argument("image size", operands[1]));
   if (const Value* given = options.find("size")) {
-    size = TRY(detail::to_size(*given), "Parameter 'size'");
+    size = TRY(detail::to_size(*given), "Option 'size'");
     options.erase("size");
   }
   if (options.find("backing_file") && !arguments.has("unsafe")) {
@@ -86,29 +92,33 @@ Result<int> create(ImageSession& session, const Arguments& arguments) {
     if (!size) size = below;
   }
   if (!size)
-    return fail(Errc::InvalidArgument, "{}: Image creation needs a size parameter", operands[0]);
+    return fail(Errc::InvalidArgument, "Creating '{}': say its size after its name", operands[0]);
   *size = (*size + 511) & ~u64{511};
   say(arguments, describe_creation(operands[0], *driver, *size, options));
   std::fflush(stdout);
-  TRY(session.graph().create(format_name, operands[0], *size, std::move(options)), "{}",
-      operands[0]);
+  TRY(session.graph().create(format_name, operands[0], *size, std::move(options)));
   return 0;
 }
 
 constexpr Flag kResizeFlags[] = {
-    kObject, kImageOpts, kFormat, kQuiet, {0, "preallocation", true}, {0, "shrink"}};
+    kObject,
+    kImageOpts,
+    kFormat,
+    kQuiet,
+    {0, "preallocation", "MODE", "for what is added: off, metadata, falloc, full"},
+    {0, "shrink", "", "allow to lose what lies beyond the new end"}};
 
 Result<int> resize(ImageSession& session, const Arguments& arguments) {
   // "-1G" is a size, not letters: what comes last is taken before the rest is read.
   if (arguments.operands().size() != 2)
-    return fail(Errc::InvalidArgument, "Expecting image file name and size");
+    return fail(Errc::InvalidArgument, "Resize wants an image and a size: 20G, +1G or -512M");
   std::string_view text = arguments.operands()[1];
   const char sign = text[0] == '+' || text[0] == '-' ? text[0] : 0;
   if (sign) text.remove_prefix(1);
   const u64 amount = TRY(size_argument("image size", text));
   Preallocation preallocation = Preallocation::Off;
   if (const auto mode = arguments.value("preallocation"))
-    preallocation = TRY(detail::convert<Preallocation>(Value(*mode)), "Invalid preallocation mode");
+    preallocation = TRY(detail::convert<Preallocation>(Value(*mode)), "--preallocation");
   OpenImage how = TRY(open_flags(arguments));
   how.writable = true;
   const Child image = TRY(session.open(arguments.operands()[0], how));
@@ -117,54 +127,55 @@ Result<int> resize(ImageSession& session, const Arguments& arguments) {
   if (sign == '+') size = now + amount;
   if (sign == '-') size = amount < now ? now - amount : 0;
   size = (size + 511) & ~u64{511};
-  if (size == 0) return fail(Errc::InvalidArgument, "New image size must be positive");
+  if (size == 0)
+    return fail(Errc::InvalidArgument, "An image of 0 bytes holds nothing: say a larger size");
   if (size < now && !arguments.has("shrink"))
-    return fail(
-        Errc::InvalidArgument,
-        "Use the --shrink option to perform a shrink operation.\n"
-        "menura-img: warning: Shrinking an image will delete all data beyond the shrunken image's "
-        "end. Before performing such an operation, make sure there is no important data there.");
+    return fail(Errc::InvalidArgument,
+                "Making '{}' smaller, {} of {} bytes, loses what lies beyond the new end: --shrink "
+                "allows it",
+                arguments.operands()[0], size, now);
   TRY(image->truncate(size, preallocation));
   TRY(image->close());
   say(arguments, "Image resized.\n");
   return 0;
 }
 
-constexpr Flag kAmendFlags[] = {kObject, kImageOpts, kProgress,    kQuiet,
-                                kFormat, kCache,     {0, "force"}, kOptions};
+constexpr Flag kAmendFlags[] = {kObject,
+                                kImageOpts,
+                                kProgress,
+                                kQuiet,
+                                kFormat,
+                                kCache,
+                                {0, "force", "", "allow changes that other programs may not read"},
+                                kOptions};
 
 Result<int> amend(ImageSession& session, const Arguments& arguments) {
   if (asks_for_help(arguments)) {
     const Driver* driver = TRY(session.graph().driver(arguments.value_or("format", "qcow2")));
-    std::string text = "Amend options for '" + std::string(driver->name) + "':\n";
+    std::string text = "Options of " + std::string(driver->name) + " that amend changes:\n";
     if (driver->amend_options)
       for (const PropertyInfo& p : driver->amend_options())
         text += format("  {:<22} - {}\n", format("{}=<{}>", p.name, p.type), p.help);
     std::fputs(text.c_str(), stdout);
     return 0;
   }
-  if (!arguments.has("options")) return fail(Errc::InvalidArgument, "Must specify options (-o)");
+  if (!arguments.has("options"))
+    return fail(Errc::InvalidArgument,
+                "Amend wants -o KEY=VALUE, what to change (-o help lists it)");
   OpenImage how = TRY(open_flags(arguments, "cache"));
   how.writable = true;
   const Child image = TRY(session.open(TRY(only_file(arguments)), how));
-  TRY(image->image().amend(TRY(creation_options(arguments))), "Error while amending options");
+  TRY(image->image().amend(TRY(creation_options(arguments))), "Amending the image");
   TRY(image->close());
   return 0;
 }
 
 }  // namespace
 
-const Command kCreate{"create",
-                      "[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] "
-                      "[-o options] filename [size]",
-                      kCreateFlags, create};
-const Command kResize{"resize",
-                      "[--object objectdef] [--image-opts] [-f fmt] [--preallocation=prealloc] "
-                      "[-q] [--shrink] filename [+ | -]size",
-                      kResizeFlags, resize};
-const Command kAmend{"amend",
-                     "[--object objectdef] [--image-opts] [-p] [-q] [-f fmt] [-t cache] [--force] "
-                     "-o options filename",
-                     kAmendFlags, amend};
+const Command kCreate{"create", "IMAGE [SIZE]", "make an empty image", kCreateFlags, create};
+const Command kResize{"resize", "IMAGE [+|-]SIZE", "make an image larger or smaller", kResizeFlags,
+                      resize};
+const Command kAmend{"amend", "IMAGE", "change the format's options of an image", kAmendFlags,
+                     amend};
 
 }  // namespace menura::img

@@ -13,8 +13,9 @@ namespace menura::img {
 
 namespace {
 
-constexpr Flag kInfoFlags[] = {kObject, kImageOpts,           kFormat,
-                               kOutput, {0, "backing-chain"}, kForceShare};
+constexpr Flag kInfoFlags[] = {
+    kObject,    kImageOpts, kFormat, kOutput, {0, "backing-chain", "", "the images below it too"},
+    kForceShare};
 
 Value snapshot_value(const SnapshotInfo& s) {
   Value v = Value::object();
@@ -119,7 +120,7 @@ Result<int> info(ImageSession& session, const Arguments& arguments) {
   std::vector<std::string> seen;
   for (;;) {
     if (std::find(seen.begin(), seen.end(), name) != seen.end())
-      return fail(Errc::Corrupt, "Backing file '{}' creates an infinite loop.", name);
+      return fail(Errc::Corrupt, "The chain comes back to '{}': it has no end", name);
     seen.push_back(name);
     const Child image = TRY(session.open(name, how));
     const std::string shown = how.image_opts ? image->filename() : name;
@@ -139,9 +140,13 @@ Result<int> info(ImageSession& session, const Arguments& arguments) {
   return 0;
 }
 
-constexpr Flag kMapFlags[] = {
-    kObject, kImageOpts, kFormat, {'s', "start-offset", true}, {'l', "max-length", true},
-    kOutput, kForceShare};
+constexpr Flag kMapFlags[] = {kObject,
+                              kImageOpts,
+                              kFormat,
+                              {'s', "start-offset", "BYTES", "where to begin"},
+                              {'l', "max-length", "BYTES", "how much to look at"},
+                              kOutput,
+                              kForceShare};
 
 struct MapEntry {
   u64 start = 0, length = 0;
@@ -199,7 +204,10 @@ Result<int> map(ImageSession& session, const Arguments& arguments) {
     const ChainExtent extent = TRY(map_chain(*image, nullptr, at, end - at));
     const MapEntry here = map_entry(extent, at);
     if (!json && here.data && !here.zero && !here.offset)
-      return fail(Errc::Unsupported, "File contains external, encrypted or compressed clusters.");
+      return fail(Errc::Unsupported,
+                  "Bytes at {} lie compressed or encrypted in their file, which has no plain place "
+                  "to show: --output=json",
+                  at);
     at += here.length;
     if (pending && pending->continues(here)) {
       pending->length += here.length;
@@ -213,32 +221,28 @@ Result<int> map(ImageSession& session, const Arguments& arguments) {
   return 0;
 }
 
-constexpr Flag kCheckFlags[] = {kObject,      kImageOpts, kQuiet,
-                                kFormat,      kOutput,    {'r', "repair", true},
+constexpr Flag kCheckFlags[] = {kObject,      kImageOpts,
+                                kQuiet,       kFormat,
+                                kOutput,      {'r', "repair", "WHAT", "mend: leaks or all"},
                                 kSourceCache, kForceShare};
 
 std::string check_text(const CheckReport& r, bool repaired) {
   std::string out;
   for (const std::string& finding : r.findings) out += finding + "\n";
   if (repaired && (r.leaks_fixed || r.corruptions_fixed))
-    out += format(
-        "The following inconsistencies were found and repaired:\n\n    {} leaked clusters\n    {} "
-        "corruptions\n\nDouble checking the fixed image now...\n",
-        r.leaks_fixed, r.corruptions_fixed);
+    out += format("Mended: {} leaked clusters, {} corruptions. The image as it is now:\n",
+                  r.leaks_fixed, r.corruptions_fixed);
   const u64 corruptions = r.corruptions - r.corruptions_fixed, leaks = r.leaks - r.leaks_fixed;
   if (!corruptions && !leaks && !r.check_errors) out += "No errors were found on the image.\n";
   if (corruptions)
     out += format(
-        "\n{} errors were found on the image.\nData may be corrupted, or further writes to the "
-        "image may corrupt it.\n",
+        "\n{} errors were found on the image.\nWhat it holds may be damaged, and writing may "
+        "damage more.\n",
         corruptions);
   if (leaks)
     out += format(
-        "\n{} leaked clusters were found on the image.\nThis means waste of disk space, but no "
-        "harm to data.\n",
-        leaks);
-  if (r.check_errors)
-    out += format("\n{} internal errors have occurred during the check.\n", r.check_errors);
+        "\n{} leaked clusters were found on the image.\nThey take space and do no harm.\n", leaks);
+  if (r.check_errors) out += format("\n{} parts could not be checked.\n", r.check_errors);
   if (r.total_clusters && r.allocated_clusters)
     out += format(
         "{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n",
@@ -277,7 +281,7 @@ Result<int> check(ImageSession& session, const Arguments& arguments) {
   Repair repair = Repair::None;
   if (const auto mode = arguments.value("repair")) {
     if (*mode != "leaks" && *mode != "all")
-      return fail(Errc::InvalidArgument, "--repair must be used with leaks or all as argument.");
+      return fail(Errc::InvalidArgument, "-r mends leaks or all, not '{}'", *mode);
     repair = *mode == "leaks" ? Repair::Leaks : Repair::All;
   }
   OpenImage how = TRY(open_flags(arguments, "source-cache"));
@@ -287,10 +291,10 @@ Result<int> check(ImageSession& session, const Arguments& arguments) {
   const Child image = TRY(session.open(name, how));
   Result<CheckReport> report = image->image().check(repair);
   if (!report && report.error().code == Errc::Unsupported) {
-    std::fputs("menura-img: This image format does not support checks\n", stderr);
+    std::fputs("menura-img: images of this format have nothing to check\n", stderr);
     return 63;
   }
-  TRY(report, "Check failed");
+  TRY(report, "Checking '{}'", name);
   if (how.writable) TRY(image->close());
   std::fputs((json                     ? check_json(*report, name, image->driver().name)
               : arguments.has("quiet") ? ""
@@ -302,26 +306,28 @@ Result<int> check(ImageSession& session, const Arguments& arguments) {
   return report->leaks > report->leaks_fixed ? 3 : 0;
 }
 
-constexpr Flag kMeasureFlags[] = {kOutput,    {'O', "target-format", true, false},
-                                  kOptions,   {0, "size", true},
-                                  kObject,    kImageOpts,
-                                  kFormat,    {'l', "snapshot", true, false},
-                                  kForceShare};
+constexpr Flag kMeasureFlags[] = {
+    kOutput,    {'O', "target-format", "FORMAT", "format to be made (raw)", false},
+    kOptions,   {0, "size", "BYTES", "of an image that does not exist yet"},
+    kObject,    kImageOpts,
+    kFormat,    {'l', "snapshot", "NAME", "of this internal snapshot", false},
+    kForceShare};
 
 Result<int> measure(ImageSession& session, const Arguments& arguments) {
   const bool json = TRY(wants_json(arguments));
   const Driver* driver = TRY(session.graph().driver(arguments.value_or("target-format", "raw")));
   if (!driver->measure)
-    return fail(Errc::Unsupported, "Format driver '{}' does not support measure", driver->name);
+    return fail(Errc::Unsupported, "How large an image of format '{}' becomes is not known",
+                driver->name);
   MeasureContext context{.options = TRY(creation_options(arguments))};
   Child source;
   if (const auto size = arguments.value("size")) {
     if (!arguments.operands().empty())
-      return fail(Errc::InvalidArgument, "--size N cannot be used together with a filename");
+      return fail(Errc::InvalidArgument, "Measure takes an image or --size, not both");
     context.size = TRY(size_argument("image size", *size));
   } else {
     if (arguments.operands().empty())
-      return fail(Errc::InvalidArgument, "Either --size N or one filename must be specified");
+      return fail(Errc::InvalidArgument, "Measure wants an image, or --size BYTES");
     source = TRY(session.open(TRY(only_file(arguments)), TRY(open_flags(arguments))));
     context.size = source->size();
     context.source = &*source;
@@ -343,21 +349,11 @@ Result<int> measure(ImageSession& session, const Arguments& arguments) {
 
 }  // namespace
 
-const Command kInfo{
-    "info",
-    "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename",
-    kInfoFlags, info};
-const Command kMap{"map",
-                   "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] "
-                   "[--max-length=len] [--output=ofmt] [-U] filename",
-                   kMapFlags, map};
-const Command kCheck{"check",
-                     "[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks "
-                     "| all]] [-T src_cache] [-U] filename",
-                     kCheckFlags, check};
-const Command kMeasure{"measure",
-                       "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--object "
-                       "objectdef] [--image-opts] [-f fmt] [-l snapshot_param] filename]",
+const Command kInfo{"info", "IMAGE", "say what an image is", kInfoFlags, info};
+const Command kMap{"map", "IMAGE", "show where each part of the content lies", kMapFlags, map};
+const Command kCheck{"check", "IMAGE", "look for inconsistencies, and mend them", kCheckFlags,
+                     check};
+const Command kMeasure{"measure", "[IMAGE]", "say how many bytes a new image would take",
                        kMeasureFlags, measure};
 
 }  // namespace menura::img

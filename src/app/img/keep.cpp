@@ -34,22 +34,23 @@ std::string snapshot_table(const std::vector<SnapshotInfo>& snapshots) {
 
 namespace {
 
-constexpr Flag kSnapshotFlags[] = {kObject,
-                                   kImageOpts,
-                                   kForceShare,
-                                   kQuiet,
-                                   kFormat,
-                                   {'l', "list", false, false},
-                                   {'a', "apply", true, false},
-                                   {'c', "create", true, false},
-                                   {'d', "delete", true, false}};
+constexpr Flag kSnapshotFlags[] = {
+    kObject,
+    kImageOpts,
+    kForceShare,
+    kQuiet,
+    kFormat,
+    {'l', "list", "", "list them (what happens without an option)", false},
+    {'a', "apply", "NAME", "go back to this one", false},
+    {'c', "create", "NAME", "keep the present content under this name", false},
+    {'d', "delete", "NAME", "forget this one", false}};
 
 Result<int> snapshot(ImageSession& session, const Arguments& arguments) {
   const auto create = arguments.value("create"), apply = arguments.value("apply"),
              remove = arguments.value("delete");
   const bool list = arguments.has("list") || (!create && !apply && !remove);
   if (int{list} + create.has_value() + apply.has_value() + remove.has_value() != 1)
-    return fail(Errc::InvalidArgument, "Cannot mix '-l', '-a', '-c', '-d'");
+    return fail(Errc::InvalidArgument, "Snapshot does one thing at a time: -l, -a, -c or -d");
   OpenImage how = TRY(open_flags(arguments));
   how.writable = !list;
   const std::string name = TRY(only_file(arguments));
@@ -69,26 +70,27 @@ Result<int> snapshot(ImageSession& session, const Arguments& arguments) {
     info.date_seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
     info.date_nanoseconds = static_cast<u32>((now - std::chrono::seconds(info.date_seconds)) /
                                              std::chrono::nanoseconds(1));
-    TRY(store->create(std::move(info)), "Could not create snapshot '{}'", *create);
+    TRY(store->create(std::move(info)), "Keeping snapshot '{}'", *create);
   }
-  if (apply) TRY(store->apply(*apply), "Could not apply snapshot '{}'", *apply);
-  if (remove) TRY(store->remove(*remove), "Could not delete snapshot '{}'", *remove);
+  if (apply) TRY(store->apply(*apply), "Going back to snapshot '{}'", *apply);
+  if (remove) TRY(store->remove(*remove), "Forgetting snapshot '{}'", *remove);
   TRY(image->close());
   return 0;
 }
 
-constexpr Flag kBitmapFlags[] = {kObject,
-                                 kImageOpts,
-                                 kFormat,
-                                 {0, "add"},
-                                 {0, "remove"},
-                                 {0, "clear"},
-                                 {0, "enable"},
-                                 {0, "disable"},
-                                 {0, "merge", true},
-                                 {'g', "granularity", true},
-                                 {'b', "source-file", true},
-                                 {'F', "source-format", true}};
+constexpr Flag kBitmapFlags[] = {
+    kObject,
+    kImageOpts,
+    kFormat,
+    {0, "add", "", "make it"},
+    {0, "remove", "", "forget it"},
+    {0, "clear", "", "forget what it has recorded"},
+    {0, "enable", "", "let it record from now on"},
+    {0, "disable", "", "let it record no longer"},
+    {0, "merge", "BITMAP", "add what this one has recorded"},
+    {'g', "granularity", "BYTES", "with --add: bytes that one bit stands for"},
+    {'b', "source-file", "IMAGE", "where --merge finds its bitmap"},
+    {'F', "source-format", "FORMAT", "format of that image"}};
 
 // Granules of another size: each one set there sets all that it touches here.
 void merge_into(BitmapContent& to, u64 to_granularity, const BitmapContent& from,
@@ -106,12 +108,12 @@ void merge_into(BitmapContent& to, u64 to_granularity, const BitmapContent& from
 Result<u64> granularity_of(const BitmapStore& store, std::string_view name) {
   for (const BitmapInfo& info : store.list())
     if (info.name == name) return info.granularity;
-  return fail(Errc::NotFound, "Dirty bitmap '{}' not found", name);
+  return fail(Errc::NotFound, "The image keeps no bitmap '{}'", name);
 }
 
 Result<int> bitmap(ImageSession& session, const Arguments& arguments) {
   if (arguments.operands().size() != 2)
-    return fail(Errc::InvalidArgument, "Expecting filename and bitmap name");
+    return fail(Errc::InvalidArgument, "Bitmap wants an image and the name of a bitmap");
   const std::string& name = arguments.operands()[1];
   OpenImage how = TRY(open_flags(arguments));
   how.writable = true;
@@ -135,7 +137,7 @@ Result<int> bitmap(ImageSession& session, const Arguments& arguments) {
     } else if (action == "remove") {
       done = store->remove(name);
     } else if (action == "clear") {
-      BitmapContent content = TRY(store->load(name), "Operation clear on bitmap {} failed", name);
+      BitmapContent content = TRY(store->load(name), "Clearing bitmap '{}'", name);
       std::ranges::fill(content.words, 0);
       done = store->store(name, content);
     } else if (action == "enable" || action == "disable") {
@@ -152,8 +154,7 @@ Result<int> bitmap(ImageSession& session, const Arguments& arguments) {
         if (!from) return fail(Errc::Unsupported, "Image '{}' keeps no bitmaps", *file);
       }
       BitmapContent content = TRY(store->load(name));
-      const BitmapContent added =
-          TRY(from->load(value), "Operation merge on bitmap {} failed", name);
+      const BitmapContent added = TRY(from->load(value), "Merging into bitmap '{}'", name);
       merge_into(content, TRY(granularity_of(*store, name)), added,
                  TRY(granularity_of(*from, value)));
       done = store->store(name, content);
@@ -161,11 +162,12 @@ Result<int> bitmap(ImageSession& session, const Arguments& arguments) {
       continue;
     }
     acted = true;
-    TRY(std::move(done), "Operation {} on bitmap {} failed", action, name);
+    TRY(std::move(done), "--{} of bitmap '{}'", action, name);
   }
   if (!acted)
     return fail(Errc::InvalidArgument,
-                "Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
+                "Bitmap wants to know what to do: --add, --remove, --clear, --enable, --disable or "
+                "--merge");
   TRY(image->close());
   return 0;
 }
@@ -175,18 +177,18 @@ constexpr Flag kBenchFlags[] = {kObject,
                                 kFormat,
                                 kForceShare,
                                 kQuiet,
-                                {'c', "count", true, false},
-                                {'d', "depth", true, false},
-                                {'i', "aio", true, false},
-                                {'n', "native", false, false},
-                                {'s', "buffer-size", true, false},
-                                {'S', "step", true, false},
-                                {'o', "offset", true, false},
-                                {'w', "write", false, false},
+                                {'c', "count", "COUNT", "requests in all (75000)", false},
+                                {'d', "depth", "COUNT", "requests at a time (64)", false},
+                                {'i', "aio", "MODE", "threads, native or io_uring", false},
+                                {'n', "native", "", "the same as -i native", false},
+                                {'s', "buffer-size", "BYTES", "size of a request (4k)", false},
+                                {'S', "step", "BYTES", "from one request to the next", false},
+                                {'o', "offset", "BYTES", "where the first one begins", false},
+                                {'w', "write", "", "write rather than read", false},
                                 kCache,
-                                {0, "flush-interval", true},
-                                {0, "no-drain"},
-                                {0, "pattern", true}};
+                                {0, "flush-interval", "COUNT", "with -w: flush after so many"},
+                                {0, "no-drain", "", "do not wait for requests before a flush"},
+                                {0, "pattern", "BYTE", "with -w: the byte to write"}};
 
 Result<int> bench(ImageSession& session, const Arguments& arguments) {
   const auto number = [&](std::string_view key, u64 fallback) -> Result<u64> {
@@ -199,13 +201,14 @@ Result<int> bench(ImageSession& session, const Arguments& arguments) {
             flush_interval = TRY(number("flush-interval", 0));
   const u64 pattern = TRY(number("pattern", 0));
   if (count == 0 || depth == 0 || size == 0)
-    return fail(Errc::InvalidArgument, "Count, depth and buffer size must not be 0");
+    return fail(Errc::InvalidArgument, "-c, -d and -s must be more than 0");
   const bool writes = arguments.has("write");
   OpenImage how = TRY(open_flags(arguments, "cache"));
   how.writable = writes;
   const Child image = TRY(session.open(TRY(only_file(arguments)), how));
   if (image->size() < size || offset > image->size() - size)
-    return fail(Errc::InvalidArgument, "Image is too small");
+    return fail(Errc::InvalidArgument, "'{}' has {} bytes, too few for requests of {} at {}",
+                image->filename(), image->size(), size, offset);
   const u64 step = step_given ? step_given : size, span = image->size() - size + 1;
   say(arguments, format("Sending {} {} requests, {} bytes each, {} in parallel (starting at offset "
                         "{}, step size {})\n",
@@ -227,26 +230,17 @@ Result<int> bench(ImageSession& session, const Arguments& arguments) {
     });
   for (std::thread& thread : threads) thread.join();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  if (failed) return fail(Errc::Io, "Failed request");
+  if (failed) return fail(Errc::Io, "A request failed");
   std::printf("Run completed in %.3f seconds.\n", took.count());
   return 0;
 }
 
 }  // namespace
 
-const Command kSnapshot{"snapshot",
-                        "[--object objectdef] [--image-opts] [-U] [-q] [-l | -a snapshot | -c "
-                        "snapshot | -d snapshot] filename",
+const Command kSnapshot{"snapshot", "IMAGE", "keep, list, restore or forget internal snapshots",
                         kSnapshotFlags, snapshot};
-const Command kBitmap{
-    "bitmap",
-    "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F "
-    "source_fmt]] [-g granularity] [--object objectdef] [--image-opts | -f fmt] filename bitmap",
-    kBitmapFlags, bitmap};
-const Command kBench{"bench",
-                     "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] "
-                     "[-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] [-s buffer_size] [-S "
-                     "step_size] [-t cache] [-w] [-U] filename",
-                     kBenchFlags, bench};
+const Command kBitmap{"bitmap", "IMAGE BITMAP", "make, change or remove a dirty bitmap",
+                      kBitmapFlags, bitmap};
+const Command kBench{"bench", "IMAGE", "time many equal requests", kBenchFlags, bench};
 
 }  // namespace menura::img

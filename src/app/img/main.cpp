@@ -26,13 +26,12 @@ void print_help() {
       "Makes, checks, converts, compares and changes disk images.\n\n"
       "usage: menura-img COMMAND [OPTION...] IMAGE...\n\nCommands:");
   for (const Command* c : kCommands)
-    std::printf("  %.*s %.*s\n", static_cast<int>(c->name.size()), c->name.data(),
-                static_cast<int>(c->synopsis.size()), c->synopsis.data());
+    std::fputs(format("  {:<10} {}\n", c->name, c->summary).c_str(), stdout);
   std::string formats;
   for (const Driver* driver : all_drivers()) formats.append(" ").append(driver->name);
   std::printf(
-      "\nCommands and options mean what qemu-img(1) says; -o help lists a format's options.\n\n"
-      "Supported formats:%s\n",
+      "\nmenura-img COMMAND --help shows a command's options, -o help those of a format; they mean "
+      "what qemu-img(1) says.\n\nSupported formats:%s\n",
       formats.c_str());
 }
 
@@ -41,12 +40,13 @@ Result<int> run(const Command& command, std::vector<std::string> words) {
   if (&command == &kResize && words.size() > 1 && words.back()[0] == '-')
     words.insert(words.end() - 1, "--");
   std::vector<Flag> flags(command.flags.begin(), command.flags.end());
-  flags.push_back({'h', "help"});
+  flags.push_back({'h', "help", "", "this text"});
   const Arguments arguments = TRY(Arguments::parse(flags, words));
   if (arguments.has("help")) {
-    std::printf("usage: menura-img %.*s %.*s\n", static_cast<int>(command.name.size()),
-                command.name.data(), static_cast<int>(command.synopsis.size()),
-                command.synopsis.data());
+    std::fputs(format("usage: menura-img {} [OPTION...] {}\n\n{}\n\nOptions:\n{}", command.name,
+                      command.operands, command.summary, flags_help(flags))
+                   .c_str(),
+               stdout);
     return EXIT_SUCCESS;
   }
   ImageSession session;
@@ -64,8 +64,7 @@ int run_program(std::vector<std::string> words) {
     words.erase(words.begin(), words.begin() + 2);
   }
   if (words.empty()) {
-    std::fputs("menura-img: Not enough arguments\nTry 'menura-img --help' for more information\n",
-               stderr);
+    std::fputs("menura-img: say what to do: menura-img --help lists the commands\n", stderr);
     return EXIT_FAILURE;
   }
   if (words[0] == "--help" || words[0] == "-h") return print_help(), EXIT_SUCCESS;
@@ -80,7 +79,7 @@ int run_program(std::vector<std::string> words) {
     std::fprintf(stderr, "menura-img: %s\n", status.error().text.c_str());
     return command->name == "compare" ? 2 : EXIT_FAILURE;
   }
-  std::fprintf(stderr, "menura-img: Command not found: %s%s\n", words[0].c_str(),
+  std::fprintf(stderr, "menura-img: no command is called '%s'%s\n", words[0].c_str(),
                suggestion(words[0], names).c_str());
   return EXIT_FAILURE;
 }

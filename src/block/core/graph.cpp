@@ -61,11 +61,11 @@ Result<const Driver*> Graph::driver(std::string_view name) const {
   if (const Driver* found = find_driver(name)) return found;
   std::vector<std::string_view> names;
   for (const Driver* driver : drivers_) names.push_back(driver->name);
-  return fail(Errc::NotFound, "Unknown driver '{}'{}", name, suggestion(name, names));
+  return fail(Errc::NotFound, "No block driver is called '{}'{}", name, suggestion(name, names));
 }
 
 Result<std::string> Graph::secret(std::string_view id) const {
-  if (!secrets_) return fail(Errc::NotFound, "No secret with id '{}'", id);
+  if (!secrets_) return fail(Errc::NotFound, "No -object secret is called '{}'", id);
   return secrets_(id);
 }
 
@@ -98,8 +98,8 @@ Result<Value> Graph::options_for(const std::string& name) {
       if (!options.find("driver")) options.set("driver", driver->name);
       return options;
     }
-    return fail(Errc::NotFound, "Unknown protocol '{}' (a file of that name is './{}')", protocol,
-                name);
+    return fail(Errc::NotFound, "No driver serves '{}:' names (a file called so is './{}')",
+                protocol, name);
   }
   struct stat info {};
   const bool device =
@@ -234,7 +234,9 @@ Result<NodePtr> Graph::open_file(const std::string& name, FileOptions options) {
   const bool before = std::exchange(no_backing_, options.no_backing);
   Result<NodePtr> node = open(std::move(top));
   no_backing_ = before;
-  return TRY(std::move(node), "Could not open '{}'", name);
+  // What opens the file itself has said its name already.
+  if (!node && node.error().text.find(format("'{}'", name)) != std::string::npos) return node;
+  return TRY(std::move(node), "Opening '{}'", name);
 }
 
 Result<NodePtr> Graph::create_file(const std::string& filename, u64 size, Value options) {
@@ -250,8 +252,7 @@ Result<NodePtr> Graph::create_file(const std::string& filename, u64 size, Value 
 Result<void> Graph::create(std::string_view format, const std::string& filename, u64 size,
                            Value options) {
   const Driver* row = TRY(driver(format));
-  if (!row->create)
-    return fail(Errc::Unsupported, "Format driver '{}' does not support image creation", format);
+  if (!row->create) return fail(Errc::Unsupported, "Format '{}' can be read, but not made", format);
   CreateContext context{*this, filename, size, std::move(options), nullptr};
   if (row->kind == DriverKind::Format && !row->makes_own_files) {
     // What the format does not know may be for its file ("nocow").
@@ -291,7 +292,7 @@ Result<void> Graph::remove(std::string_view node_name) {
   if (at == named_.end())
     return find(node_name)
                ? fail(Errc::Busy, "Node '{}' belongs to others, not to the user", node_name)
-               : fail(Errc::NotFound, "Failed to find node with node-name='{}'", node_name);
+               : fail(Errc::NotFound, "No node is called '{}'", node_name);
   if (!(*at)->users().empty())
     return fail(Errc::Busy, "Node '{}' is in use by {}", node_name, (*at)->users()[0]->use().user);
   const Change change(*this);

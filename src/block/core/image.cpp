@@ -24,7 +24,7 @@ Result<void> Image::write_compressed(u64, ConstBytes) { return cannot("compress"
 Result<CheckReport> Image::check(Repair) { return cannot("check"); }
 Result<void> Image::amend(const Value&) { return cannot("change options of an image"); }
 Result<void> Image::change_backing(const std::string&, const std::string&) {
-  return cannot("change the backing file");
+  return cannot("take another backing image");
 }
 Result<void> Image::make_empty() { return cannot("drop its content"); }
 Result<void> Image::read_vm_state(u64, Bytes) { return cannot("keep a machine's state"); }

@@ -18,8 +18,8 @@ namespace menura {
 
 void FileCreate::describe(PropertyVisitor& p) {
   p.field("preallocation", preallocation, "off, falloc (give space), full (write zeroes)");
-  p.field("nocow", nocow, "turn off copy-on-write (valid only on btrfs)");
-  p.field("extent_size_hint", extent_size_hint, "extent size hint for the image file (XFS)");
+  p.field("nocow", nocow, "overwrite in place on btrfs, instead of copying");
+  p.field("extent_size_hint", extent_size_hint, "space that XFS takes at a time");
 }
 
 namespace {
@@ -47,7 +47,7 @@ Result<void> resize_file(int fd, const std::string& path, u64 from, u64 to,
     if (failed) {
       // No half-grown file stays behind.
       (void)!::ftruncate(fd, static_cast<off_t>(from));
-      return fail_errno(failed, "Could not preallocate {} bytes for '{}'", to - from, path);
+      return fail_errno(failed, "Taking {} bytes of space for '{}'", to - from, path);
     }
     return {};
   }

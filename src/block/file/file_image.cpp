@@ -88,7 +88,8 @@ Result<std::unique_ptr<Image>> FileImage::open(OpenContext& context) {
   auto config = TRY(context.options<FileNodeConfig>());
   const bool direct = context.node().options().cache.direct;
   if (config.aio == FileAio::Native && !direct)
-    return fail(Errc::InvalidArgument, "aio=native was specified, but it requires cache.direct=on");
+    return fail(Errc::InvalidArgument,
+                "aio=native reaches the disk only past the page cache: say cache.direct=on too");
   Result<UniqueFd> fd = open_fd(config, context.read_only(), direct);
   if (!fd && !context.read_only()) {
     const int why = fd.error().os_errno;

@@ -177,7 +177,8 @@ Result<void> Bitmaps::add(BitmapInfo bitmap) {
   TRY(image_.check_not_corrupt());
   if (bitmap.name.empty() || bitmap.name.size() > 1023)
     return fail(Errc::InvalidArgument, "A bitmap's name has 1 to 1023 bytes");
-  if (find(bitmap.name)) return fail(Errc::Exists, "Bitmap already exists: {}", bitmap.name);
+  if (find(bitmap.name))
+    return fail(Errc::Exists, "The image keeps a bitmap '{}' already", bitmap.name);
   if (!std::has_single_bit(bitmap.granularity) || bitmap.granularity < 512 ||
       bitmap.granularity > 2 * GiB)
     return fail(Errc::InvalidArgument,
@@ -212,7 +213,8 @@ Result<void> Bitmaps::remove(std::string_view name) {
 Result<void> Bitmaps::set_enabled(std::string_view name, bool enabled) {
   Record* record = TRY(find(name));
   if (record->info.in_use)
-    return fail(Errc::Corrupt, "Bitmap '{}' is inconsistent and cannot be used", name);
+    return fail(Errc::Corrupt,
+                "Bitmap '{}' was in use when its image was last closed and may lack writes", name);
   if (record->info.enabled == enabled) return {};
   const BitmapContent content = TRY(load(name));
   std::vector<Record> records = records_;
@@ -231,7 +233,8 @@ Result<BitmapContent> Bitmaps::load(std::string_view name) {
     if (r.name == name) return r.content;
   const Record& record = *TRY(find(name));
   if (record.info.in_use)
-    return fail(Errc::Corrupt, "Bitmap '{}' is inconsistent and cannot be used", name);
+    return fail(Errc::Corrupt,
+                "Bitmap '{}' was in use when its image was last closed and may lack writes", name);
   BitmapContent content;
   const u64 words = words_for(record.info.granularity);
   if (words > kLimitWords) return fail(Errc::OutOfRange, "Bitmap '{}' is too large", name);

@@ -295,8 +295,7 @@ Result<void> Qcow2Image::amend(const Value& options) {
   if (wanted.lazy_refcounts) {
     if (*wanted.lazy_refcounts && changed.version < 3)
       return fail(Errc::InvalidArgument,
-                  "Lazy refcounts only supported with compatibility level 1.1 and above (use "
-                  "compat=1.1 or greater)");
+                  "lazy_refcounts needs a version 3 image: amend compat=v3 too");
     changed.compatible = *wanted.lazy_refcounts ? changed.compatible | kLazyRefcounts
                                                 : changed.compatible & ~kLazyRefcounts;
   }
@@ -306,13 +305,14 @@ Result<void> Qcow2Image::amend(const Value& options) {
   if (wanted.backing_fmt) changed.backing_format = *wanted.backing_fmt;
   if (wanted.data_file) {
     if (!header_.has_data_file())
-      return fail(Errc::InvalidArgument,
-                  "data-file can only be set for images that use an external data file");
+      return fail(
+          Errc::InvalidArgument,
+          "data_file: the image keeps its data in itself, and its data cannot be moved out");
     changed.data_file = *wanted.data_file;
   }
   if (wanted.data_file_raw && *wanted.data_file_raw != header_.data_file_is_raw()) {
     if (*wanted.data_file_raw)
-      return fail(Errc::InvalidArgument, "data-file-raw cannot be set on existing images");
+      return fail(Errc::InvalidArgument, "data_file_raw is decided when an image is made");
     changed.autoclear &= ~kDataFileRaw;
   }
   TRY(commit());

@@ -10,31 +10,29 @@
 namespace menura::qcow2 {
 
 void CreateOptions::describe(PropertyVisitor& p) {
-  p.field("cluster_size", cluster_size, "qcow2 cluster size");
-  p.field("extended_l2", extended_l2, "Extended L2 tables");
-  p.field("compression_type", compression_type,
-          "Compression method used for image cluster compression");
-  p.field("size", size, "Virtual disk size");
-  p.field("backing_file", backing_file, "File name of a base image");
-  p.field("backing_fmt", backing_fmt, "Image format of the base image");
-  p.field("lazy_refcounts", lazy_refcounts, "Postpone refcount updates");
-  p.field("refcount_bits", refcount_bits, "Width of a reference count entry in bits");
-  p.field("compat", compat, "Compatibility level (v2 [0.10] or v3 [1.1])");
-  p.field("data_file", data_file, "File name of an external data file");
-  p.field("data_file_raw", data_file_raw, "The external data file must stay valid as a raw image");
-  p.field("preallocation", preallocation,
-          "Preallocation mode (allowed values: off, metadata, falloc, full)");
+  p.field("cluster_size", cluster_size, "what is allocated at a time: 512 bytes to 2M");
+  p.field("extended_l2", extended_l2, "allocate in 32nds of a cluster");
+  p.field("compression_type", compression_type, "of compressed clusters: zlib or zstd");
+  p.field("size", size, "size of the disk");
+  p.field("backing_file", backing_file, "image that unwritten parts read from");
+  p.field("backing_fmt", backing_fmt, "format of that image");
+  p.field("lazy_refcounts", lazy_refcounts, "write reference counts when the image closes");
+  p.field("refcount_bits", refcount_bits, "bits of a reference count: 1 to 64");
+  p.field("compat", compat, "version of the format: v2 (or 0.10), v3 (or 1.1)");
+  p.field("data_file", data_file, "file that holds the data, metadata staying here");
+  p.field("data_file_raw", data_file_raw, "keep the data file readable as a raw image");
+  p.field("preallocation", preallocation, "off, metadata, falloc or full");
 }
 
 void AmendOptions::describe(PropertyVisitor& p) {
-  p.field("backing_file", backing_file, "File name of a base image");
-  p.field("backing_fmt", backing_fmt, "Image format of the base image");
-  p.field("compat", compat, "Compatibility level (v2 [0.10] or v3 [1.1])");
-  p.field("data_file", data_file, "File name of an external data file");
-  p.field("data_file_raw", data_file_raw, "The external data file must stay valid as a raw image");
-  p.field("lazy_refcounts", lazy_refcounts, "Postpone refcount updates");
-  p.field("refcount_bits", refcount_bits, "Width of a reference count entry in bits");
-  p.field("size", size, "Virtual disk size");
+  p.field("backing_file", backing_file, "image that unwritten parts read from");
+  p.field("backing_fmt", backing_fmt, "format of that image");
+  p.field("compat", compat, "version of the format: v2 (or 0.10), v3 (or 1.1)");
+  p.field("data_file", data_file, "file that holds the data, metadata staying here");
+  p.field("data_file_raw", data_file_raw, "keep the data file readable as a raw image");
+  p.field("lazy_refcounts", lazy_refcounts, "write reference counts when the image closes");
+  p.field("refcount_bits", refcount_bits, "bits of a reference count: 1 to 64");
+  p.field("size", size, "size of the disk");
 }
 
 namespace {
@@ -47,34 +45,33 @@ Result<Header> header_for(const CreateOptions& o, u64 size) {
     return fail(Errc::InvalidArgument, "compat: expected 0.10, v2, 1.1 or v3, not '{}'", o.compat);
   const u64 cluster = o.cluster_size.bytes;
   if (!std::has_single_bit(cluster) || cluster < 512 || cluster > 2 * MiB)
-    return fail(Errc::InvalidArgument, "Cluster size must be a power of two between 512 and 2048k");
+    return fail(Errc::InvalidArgument, "cluster_size: {} is no power of two from 512 to 2M",
+                cluster);
   h.cluster_bits = static_cast<u32>(std::countr_zero(cluster));
   if (!std::has_single_bit(o.refcount_bits) || o.refcount_bits > 64)
-    return fail(Errc::InvalidArgument,
-                "Refcount width must be a power of two and may not exceed 64 bits");
+    return fail(Errc::InvalidArgument, "refcount_bits: {} is none of 1, 2, 4, 8, 16, 32, 64",
+                o.refcount_bits);
   h.refcount_order = static_cast<u32>(std::countr_zero(o.refcount_bits));
   const auto needs_v3 = [&](bool wanted, std::string_view what) -> Result<void> {
     if (wanted && h.version < 3)
-      return fail(
-          Errc::InvalidArgument,
-          "{} only supported with compatibility level 1.1 and above (use compat=1.1 or greater)",
-          what);
+      return fail(Errc::InvalidArgument,
+                  "{} is not known to version 2 of the format: say compat=v3", what);
     return {};
   };
-  TRY(needs_v3(o.refcount_bits != 16, "Different refcount widths than 16 bits are"));
-  TRY(needs_v3(o.lazy_refcounts, "Lazy refcounts are"));
-  TRY(needs_v3(!o.data_file.empty(), "External data files are"));
-  TRY(needs_v3(o.extended_l2, "Extended L2 entries are"));
-  TRY(needs_v3(o.compression_type != CompressionType::Zlib, "Non-zlib compression type is"));
+  TRY(needs_v3(o.refcount_bits != 16, "refcount_bits other than 16"));
+  TRY(needs_v3(o.lazy_refcounts, "lazy_refcounts"));
+  TRY(needs_v3(!o.data_file.empty(), "data_file"));
+  TRY(needs_v3(o.extended_l2, "extended_l2"));
+  TRY(needs_v3(o.compression_type != CompressionType::Zlib, "compression_type other than zlib"));
   if (o.extended_l2 && h.cluster_bits < 14)
-    return fail(
-        Errc::InvalidArgument,
-        "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
+    return fail(Errc::InvalidArgument, "extended_l2 wants a cluster_size of 16k or more, not {}",
+                cluster);
   if (o.data_file_raw && o.data_file.empty())
-    return fail(Errc::InvalidArgument, "data-file-raw requires data-file");
+    return fail(Errc::InvalidArgument,
+                "data_file_raw says how data_file is kept, and there is none");
   if (o.data_file_raw && !o.backing_file.empty())
     return fail(Errc::InvalidArgument,
-                "Backing file and data-file-raw cannot be used at the same time");
+                "A raw data file shows everything: with data_file_raw there is no backing_file");
   if (!o.backing_fmt.empty() && o.backing_file.empty())
     return fail(Errc::InvalidArgument, "backing_fmt without backing_file");
   const bool preallocates = o.preallocation != Preallocation::Off;

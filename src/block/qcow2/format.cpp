@@ -65,21 +65,24 @@ Result<void> check_table(u64 offset, u64 bytes, u64 cluster_size, std::string_vi
 
 Result<void> check_limits(const Header& h) {
   const u64 cluster = h.cluster_size();
-  if (u64{h.l1_size} * 8 > kMaxL1Bytes) return fail(Errc::OutOfRange, "Active L1 table too large");
+  if (u64{h.l1_size} * 8 > kMaxL1Bytes)
+    return fail(Errc::OutOfRange, "The L1 table takes more than 32 MiB");
   if (u64{h.reftable_clusters} * cluster > kMaxReftableBytes || h.reftable_clusters == 0)
-    return fail(Errc::OutOfRange,
-                "Image does not contain a reference count table, or too large a one");
-  if (h.l1_size < h.l1_entries_for(h.size)) return corrupt("L1 table is too small");
+    return fail(Errc::OutOfRange, "The reference count table takes {} clusters",
+                h.reftable_clusters);
+  if (h.l1_size < h.l1_entries_for(h.size))
+    return corrupt("the L1 table covers less than the disk");
   if (h.size > u64{1} << 62) return corrupt("the disk is too large");
   TRY(check_table(h.l1_offset, u64{h.l1_size} * 8, cluster, "L1 table"));
   if (h.l1_size && h.l1_offset == 0) return corrupt("there is no L1 table");
   TRY(check_table(h.reftable_offset, u64{h.reftable_clusters} * cluster, cluster,
                   "reference count table"));
   if (h.reftable_offset == 0) return corrupt("there is no reference count table");
-  if (h.snapshot_count > kMaxSnapshots) return fail(Errc::OutOfRange, "Too many snapshots");
+  if (h.snapshot_count > kMaxSnapshots)
+    return fail(Errc::OutOfRange, "{} snapshots are more than an image may have", h.snapshot_count);
   if (h.snapshot_count) TRY(check_table(h.snapshots_offset, 0, cluster, "snapshot table"));
   if (h.crypt_method > 2)
-    return fail(Errc::Unsupported, "Unsupported encryption method {}", h.crypt_method);
+    return fail(Errc::Unsupported, "Encryption method {} is not known", h.crypt_method);
   if (h.extended_l2() && h.cluster_bits < 14)
     return corrupt("extended L2 entries need clusters of at least 16 KiB");
   if (h.has_data_file() && h.version < 3) return corrupt("version 2 has no external data file");
@@ -117,13 +120,13 @@ std::span<const std::string_view> enum_names(CompressionType) { return kCompress
 
 Result<u64> Header::wanted_bytes(ConstBytes head) {
   if (head.size() < kV2Length || load_be<u32>(head, 0) != kMagic)
-    return fail(Errc::Corrupt, "Image is not in qcow2 format");
+    return fail(Errc::Corrupt, "It does not begin as a qcow2 image does");
   const u32 version = load_be<u32>(head, 4);
   if (version < 2 || version > 3)
-    return fail(Errc::Unsupported, "Unsupported qcow2 version {}", version);
+    return fail(Errc::Unsupported, "Version {} of qcow2 is not known (2 and 3 are)", version);
   const u32 bits = load_be<u32>(head, 20);
   if (bits < kMinClusterBits || bits > kMaxClusterBits)
-    return fail(Errc::Corrupt, "Unsupported cluster size: 2^{}", bits);
+    return fail(Errc::Corrupt, "Clusters of 2^{} bytes are no qcow2 clusters", bits);
   return u64{1} << bits;
 }
 
@@ -151,12 +154,12 @@ Result<Header> Header::parse(ConstBytes head, u64 file_size) {
     h.autoclear = load_be<u64>(head, 88);
     h.refcount_order = load_be<u32>(head, 96);
     header_length = load_be<u32>(head, 100);
-    if (header_length < kV3Length) return corrupt("qcow2 header too short");
-    if (header_length > head.size()) return corrupt("qcow2 header exceeds cluster size");
-    if (h.refcount_order > 6)
-      return corrupt("Reference count entry width too large; may not exceed 64 bits");
+    if (header_length < kV3Length) return corrupt("its header ends before its fields");
+    if (header_length > head.size()) return corrupt("its header is longer than a cluster");
+    if (h.refcount_order > 6) return corrupt("its reference counts are wider than 64 bits");
     const u8 compression = header_length > kV3Length ? load_le<u8>(head, kV3Length) : 0;
-    if (compression > 1) return fail(Errc::Unsupported, "Unknown compression type {}", compression);
+    if (compression > 1)
+      return fail(Errc::Unsupported, "Compression {} is not known (0 zlib, 1 zstd)", compression);
     if ((compression != 0) != ((h.incompatible & kCompressionType) != 0))
       return corrupt("Compression type and its incompatible feature bit disagree");
     h.compression = static_cast<CompressionType>(compression);
@@ -173,12 +176,12 @@ Result<Header> Header::parse(ConstBytes head, u64 file_size) {
     at += (u64{length} + 7) & ~u64{7};
   }
   if (const u64 unknown = h.incompatible & ~kKnownIncompatible)
-    return fail(Errc::Unsupported, "Unsupported qcow2 feature(s): {}",
+    return fail(Errc::Unsupported, "It uses features that are not known: {}",
                 feature_names(unknown, features));
   if (backing_offset) {
     if (backing_size > kMaxBackingName || backing_offset > head.size() ||
         backing_size > head.size() - backing_offset)
-      return corrupt("Backing file name too long");
+      return corrupt("the name of the backing image does not fit");
     h.backing_file = text_of(head.subspan(backing_offset, backing_size));
   }
   TRY(check_limits(h));
@@ -248,7 +251,8 @@ Result<std::vector<std::byte>> Header::serialize() const {
   put_extension(out, kEnd, {});
   if (!backing_file.empty()) {
     if (backing_file.size() > kMaxBackingName)
-      return fail(Errc::InvalidArgument, "Backing file name too long");
+      return fail(Errc::InvalidArgument, "The name of the backing image has {} bytes, more than {}",
+                  backing_file.size(), kMaxBackingName);
     store_be<u64>(out, 8, static_cast<u64>(out.size()));
     store_be<u32>(out, 16, static_cast<u32>(backing_file.size()));
     const ConstBytes name = bytes_of(backing_file);

@@ -89,7 +89,8 @@ Result<std::unique_ptr<Image>> Qcow2Image::open(OpenContext& context) {
   image->backing_ = &backing->child;
   if (!context.read_only() && (h.incompatible & kCorrupt))
     TRY(context.fall_back_to_read_only(
-        fail(Errc::Corrupt, "Image is corrupt; cannot be opened read/write")));
+        fail(Errc::Corrupt,
+             "The image is marked corrupt: it can be read, or mended by `check -r all`")));
   TRY(image->load(!context.read_only()));
   return std::unique_ptr<Image>(std::move(image));
 }
@@ -156,7 +157,8 @@ Result<void> Qcow2Image::reopen(bool read_only) {
     return {};
   }
   if (header_.incompatible & kCorrupt)
-    return fail(Errc::Corrupt, "Image is corrupt; cannot be opened read/write");
+    return fail(Errc::Corrupt,
+                "The image is marked corrupt: it can be read, or mended by `check -r all`");
   return become_writable();
 }
 

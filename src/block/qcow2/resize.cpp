@@ -66,10 +66,11 @@ Result<void> Qcow2Image::truncate(u64 size, Preallocation preallocation) {
   if (snapshots_ && !snapshots_->list().empty() && (header_.version < 3 || size < before))
     return fail(Errc::Unsupported, "Can't resize an image which has snapshots");
   if (header_.bitmaps)
-    return fail(Errc::Unsupported, "Cannot resize an image that has persistent bitmaps");
+    return fail(Errc::Unsupported,
+                "The image keeps bitmaps, which are not resized yet: remove them first");
   if (size < before) {
     if (preallocation != Preallocation::Off)
-      return fail(Errc::Unsupported, "Preallocation can't be used for shrinking an image");
+      return fail(Errc::Unsupported, "Nothing is added to an image made smaller: no preallocation");
     // What is cut off goes first, so that it cannot come back.
     const u64 keep = cluster_of(size + cluster_size() - 1);
     const u64 end = cluster_of(before + cluster_size() - 1);

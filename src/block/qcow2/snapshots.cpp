@@ -85,18 +85,18 @@ Result<void> Snapshots::parse() {
     const u32 extra_size = load_be<u32>(fixed, 36);
     const u64 names_size = u64{load_be<u16>(fixed, 12)} + load_be<u16>(fixed, 14);
     if (extra_size > kMaxExtra)
-      return fail(Errc::Corrupt, "Too much extra metadata in snapshot table entry {}", i);
+      return fail(Errc::Corrupt, "Snapshot {} of the table carries more than may be", i);
     std::vector<std::byte> rest(extra_size + names_size);
     TRY(image_.file_->read_or_zero(at + kFixed, rest));
     Record r = parse_record(fixed, ConstBytes(rest).first(extra_size),
                             ConstBytes(rest).subspan(extra_size), image_.size());
     if (u64{r.l1_size} * 8 > kMaxL1Bytes || r.l1_offset & (image_.cluster_size() - 1) ||
         r.l1_offset >> 56)
-      return fail(Errc::Corrupt, "The L1 table of snapshot '{}' is out of range", r.info.name);
+      return fail(Errc::Corrupt, "Snapshot '{}' has its L1 table at no valid place", r.info.name);
     records_.push_back(std::move(r));
     at += padded(kFixed + rest.size());
     if (at - begin > kMaxSnapshotTableBytes)
-      return fail(Errc::Corrupt, "Snapshot table is too large");
+      return fail(Errc::Corrupt, "The snapshot table takes more space than it may");
   }
   table_bytes_ = at - begin;
   return {};
@@ -113,7 +113,7 @@ Result<size_t> Snapshots::find(std::string_view snapshot) const {
     if (records_[i].info.id == snapshot) return i;
   for (size_t i = 0; i < records_.size(); i++)
     if (records_[i].info.name == snapshot) return i;
-  return fail(Errc::NotFound, "snapshot not found");
+  return fail(Errc::NotFound, "The image keeps no snapshot '{}'", snapshot);
 }
 
 Result<std::vector<u64>> Snapshots::l1_of(const Record& record) const {

@@ -61,18 +61,18 @@ Result<std::unique_ptr<Image>> RawImage::open(OpenContext& context) {
   const auto config = TRY(context.options<RawConfig>());
   const u64 whole = file->child->size();
   if (config.offset.bytes > whole)
-    return fail(Errc::InvalidArgument,
-                "Offset ({}) cannot be greater than the size of the file ({})", config.offset.bytes,
-                whole);
+    return fail(Errc::InvalidArgument, "Offset {} lies beyond the {} bytes of the file",
+                config.offset.bytes, whole);
   if (config.size && config.size->bytes > whole - config.offset.bytes)
     return fail(Errc::InvalidArgument,
-                "The sum of offset ({}) and size ({}) has to be at most the size of the file ({})",
-                config.offset.bytes, config.size->bytes, whole);
+                "Offset {} and size {} reach beyond the {} bytes of the file", config.offset.bytes,
+                config.size->bytes, whole);
   return std::unique_ptr<Image>(new RawImage(config, file->child));
 }
 
 Result<void> RawImage::truncate(u64 size, Preallocation preallocation) {
-  if (config_.size) return fail(Errc::Unsupported, "Cannot resize fixed-size raw disks");
+  if (config_.size)
+    return fail(Errc::Unsupported, "A raw disk of a fixed size keeps it: it is a part of its file");
   const u64 limit = ~u64{0} >> 1;
   if (size > limit - offset())
     return fail(Errc::OutOfRange, "Disk size {} is too large for an offset of {}", size, offset());
@@ -91,8 +91,8 @@ struct RawCreate {
   Size extent_size_hint{1 << 20};
   void describe(PropertyVisitor& p) {
     p.field("preallocation", preallocation, "off, falloc (give space), full (write zeroes)");
-    p.field("nocow", nocow, "turn off copy-on-write (valid only on btrfs)");
-    p.field("extent_size_hint", extent_size_hint, "extent size hint for the image file (XFS)");
+    p.field("nocow", nocow, "overwrite in place on btrfs, instead of copying");
+    p.field("extent_size_hint", extent_size_hint, "space that XFS takes at a time");
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace menura {
@@ -12,10 +13,21 @@ Error unknown_option(std::string_view name, std::span<const Flag> flags) {
   std::vector<std::string_view> names;
   for (const Flag& flag : flags)
     if (flag.is_long) names.push_back(flag.name);
-  return fail(Errc::InvalidArgument, "unrecognized option '--{}'{}", name, suggestion(name, names));
+  return fail(Errc::InvalidArgument, "No option is called '--{}'{}", name, suggestion(name, names));
 }
 
 }  // namespace
+
+std::string flags_help(std::span<const Flag> flags) {
+  std::string out;
+  for (const Flag& flag : flags) {
+    std::string names = flag.letter ? format("-{}", flag.letter) : "   ";
+    if (flag.is_long) names += format("{} --{}", flag.letter ? "," : "", flag.name);
+    if (!flag.value.empty()) names += format("{}{}", flag.is_long ? "=" : " ", flag.value);
+    out += format("  {:<30} {}\n", names, flag.help);
+  }
+  return out;
+}
 
 Result<Arguments> Arguments::parse(std::span<const Flag> flags,
                                    std::span<const std::string> words) {
@@ -29,12 +41,12 @@ Result<Arguments> Arguments::parse(std::span<const Flag> flags,
     if (flag == flags.end()) return unknown_option(name, flags);
     std::string value;
     if (equals != std::string_view::npos) {
-      if (!flag->takes_value)
-        return fail(Errc::InvalidArgument, "option '--{}' doesn't allow an argument", name);
+      if (flag->value.empty())
+        return fail(Errc::InvalidArgument, "Option '--{}' stands alone: it takes no value", name);
       value = word.substr(equals + 1);
-    } else if (flag->takes_value) {
+    } else if (!flag->value.empty()) {
       if (next == words.size())
-        return fail(Errc::InvalidArgument, "option '--{}' requires an argument", name);
+        return fail(Errc::InvalidArgument, "Option '--{}' wants a value after it", name);
       value = words[next++];
     }
     arguments.given_.emplace_back(flag->name, std::move(value));
@@ -44,12 +56,13 @@ Result<Arguments> Arguments::parse(std::span<const Flag> flags,
     while (!letters.empty()) {
       const auto flag = std::ranges::find(flags, letters[0], &Flag::letter);
       if (flag == flags.end())
-        return fail(Errc::InvalidArgument, "invalid option -- '{}'", letters[0]);
+        return fail(Errc::InvalidArgument, "No option is called '-{}' (--help lists them)",
+                    letters[0]);
       letters.remove_prefix(1);
       std::string value;
-      if (flag->takes_value) {
+      if (!flag->value.empty()) {
         if (letters.empty() && next == words.size())
-          return fail(Errc::InvalidArgument, "option requires an argument -- '{}'", flag->letter);
+          return fail(Errc::InvalidArgument, "Option '-{}' wants a value after it", flag->letter);
         value = letters.empty() ? words[next++] : std::string(letters);
         letters = {};
       }

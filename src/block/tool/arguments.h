@@ -16,11 +16,15 @@
 namespace menura {
 
 struct Flag {
-  char letter;            // 0: none
-  std::string_view name;  // of "--name"; for a flag of a letter alone, what the program calls it
-  bool takes_value = false;
-  bool is_long = true;  // whether --name is understood
+  char letter;             // 0: none
+  std::string_view name;   // of "--name"; for a flag of a letter alone, what the program calls it
+  std::string_view value;  // what help calls its value; empty: it takes none
+  std::string_view help;   // one line
+  bool is_long = true;     // whether --name is understood
 };
+
+// One line for each flag, as --help shows them.
+std::string flags_help(std::span<const Flag> flags);
 
 class Arguments {
  public:

@@ -61,7 +61,7 @@ Result<void> SecretObjects::add(std::string_view option) {
 
 Result<std::string> SecretObjects::find(std::string_view id) const {
   const auto found = secrets_.find(id);
-  if (found == secrets_.end()) return fail(Errc::NotFound, "No secret with id '{}'", id);
+  if (found == secrets_.end()) return fail(Errc::NotFound, "No --object secret is called '{}'", id);
   return found->second;
 }
 
@@ -80,7 +80,8 @@ Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) 
   std::string file = name;
   if (how.image_opts) {
     if (!how.format.empty())
-      return fail(Errc::InvalidArgument, "--image-opts and --format are mutually exclusive");
+      return fail(Errc::InvalidArgument,
+                  "With --image-opts the format is the list's driver=: leave out -f");
     const Value given = TRY(parse_keyval(name, "driver"));
     file = "json:" + to_json(given);
   }

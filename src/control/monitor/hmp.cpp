@@ -53,7 +53,7 @@ Answer help(HmpContext&, HmpWords words) {
   if (words[0] == "info") return list_commands(hmp_info_commands(), "info ");
   for (const HmpCommand& command : hmp_commands())
     if (command.name == words[0]) return list_commands({&command, 1}, "");
-  return fail(Errc::NotFound, "unknown command: '{}'", words[0]);
+  return fail(Errc::NotFound, "No command is called '{}'", words[0]);
 }
 
 Answer info(HmpContext& context, HmpWords words) {
@@ -166,7 +166,7 @@ Result<std::string> run_from(std::span<const HmpCommand> table, std::string_view
     if (command.name == words[0]) return command.run(context, words.subspan(1));
     names.push_back(command.name);
   }
-  return fail(Errc::NotFound, "unknown command: '{}{}'{}", what, words[0],
+  return fail(Errc::NotFound, "No command is called '{}{}'{}", what, words[0],
               suggestion(words[0], names));
 }
 

@@ -78,9 +78,9 @@ Answer gpa2hva(HmpContext& context, HmpWords words) {
   const auto view = context.target.machine.memory().view();
   const FlatRange* range = view->find(GuestAddr{address});
   if (!range || !range->ram) return fail(Errc::NotFound, "No RAM or ROM is at {:#x}", address);
-  return format(
-      "Host virtual address for {:#x} ({}) is {}\n", address, range->ram->name(),
-      static_cast<const void*>(range->ram->host() + range->offset_of(GuestAddr{address})));
+  return format("{} in this process ({:#x} of the guest, {})\n",
+                static_cast<const void*>(range->ram->host() + range->offset_of(GuestAddr{address})),
+                address, range->ram->name());
 }
 
 Answer save_linear(HmpContext& context, HmpWords words) {

@@ -371,7 +371,7 @@ TEST(QmpTest, HumanCommandsGiveText) {
   qmp.negotiate();
   EXPECT_EQ(qmp.json("human-monitor-command", R"({"command-line": "info status"})"),
             "\"VM status: paused (prelaunch)\\n\"");
-  EXPECT_NE(qmp.json("human-monitor-command", R"({"command-line": "inof"})").find("unknown"),
+  EXPECT_NE(qmp.json("human-monitor-command", R"({"command-line": "inof"})").find("'inof'"),
             std::string::npos);
 }
 
@@ -439,7 +439,8 @@ TEST(HmpTest, ReadsPortsAndTranslatesAddresses) {
   EXPECT_EQ(hmp.run("o /w 0xcf8 0x80000000"), "");
   EXPECT_EQ(hmp.run("i /w 0xcfc"), "portl[0x0cfc] = 0x12378086\n");
   EXPECT_EQ(hmp.run("gva2gpa 0x1234"), "gpa: 0x1234\n");  // paging is off
-  EXPECT_NE(hmp.run("gpa2hva 0x1000").find("(pc.ram) is 0x"), std::string::npos);
+  EXPECT_NE(hmp.run("gpa2hva 0x1000").find("in this process (0x1000 of the guest, pc.ram)"),
+            std::string::npos);
   EXPECT_NE(hmp.run("gpa2hva 0xfee00000").find("No RAM"), std::string::npos);
 }
 
@@ -601,8 +602,8 @@ TEST(HmpTest, TheTerminalHasAPromptAndALineEditor) {
   client.type("\x1b[A");  // up
   EXPECT_EQ(client.take(), "\x1b[Kinfo name");
   client.type("\x15stopp\r");
-  EXPECT_TRUE(
-      client.take().ends_with("Error: unknown command: 'stopp' (did you mean 'stop'?)\r\n(qemu) "));
+  EXPECT_TRUE(client.take().ends_with(
+      "Error: No command is called 'stopp' (did you mean 'stop'?)\r\n(qemu) "));
   client.type(std::string(3 * LineEditor::kMaxLine, 'y') + "\x03");
   EXPECT_LE(client.take().size(), LineEditor::kMaxLine + 20);
 }

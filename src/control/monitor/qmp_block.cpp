@@ -45,7 +45,7 @@ Result<Nothing> block_resize(MonitorTarget& target, const BlockResize& arguments
   for (const std::unique_ptr<Drive>& drive : drives.all())
     if (arguments.device && drive->options.id == *arguments.device) node = &drive->disk->node();
   if (!node)
-    return fail(Errc::NotFound, "Cannot find device='{}' nor node-name='{}'",
+    return fail(Errc::NotFound, "Resizing: no drive is called '{}', no node '{}'",
                 arguments.device.value_or(""), arguments.node.value_or(""));
   const Graph::Change change(drives.graph());
   TRY(node->truncate(arguments.size.bytes));

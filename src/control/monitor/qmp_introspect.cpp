@@ -292,7 +292,7 @@ std::vector<PropertyInfo> cpu_properties() {
 Result<std::vector<PropertyReply>> device_list_properties(MonitorTarget& target,
                                                           const PropertiesQuery& query) {
   auto infos = device_properties(target.machine.catalogue(), query.type);
-  if (!infos) return fail(Errc::NotFound, "Device '{}' not found", query.type);
+  if (!infos) return fail(Errc::NotFound, "No device type is called '{}'", query.type);
   return replies_of(std::move(*infos));
 }
 
@@ -308,7 +308,7 @@ Result<std::vector<PropertyReply>> qom_list_properties(MonitorTarget& target,
     if (type.parent == "x86_64-cpu") return replies_of(cpu_properties());
     return std::vector<PropertyReply>();
   }
-  return fail(Errc::NotFound, "Class '{}' not found", query.type);
+  return fail(Errc::NotFound, "No type is called '{}'", query.type);
 }
 
 }  // namespace menura

@@ -29,23 +29,24 @@ Value not_found(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Command& command : qmp_commands()) names.push_back(command.name);
   return error_reply("CommandNotFound",
-                     format("The command {} has not been found{}", name, suggestion(name, names)));
+                     format("No command is called '{}'{}", name, suggestion(name, names)));
 }
 
 // The members that a request may have; execute is a string.
 Result<void> check_request(const Value& request) {
   const Value::Object* members = request.as<Value::Object>();
-  if (!members) return fail(Errc::InvalidArgument, "QMP input must be a JSON object");
+  if (!members) return fail(Errc::InvalidArgument, "A request is a JSON object");
   for (const auto& [name, value] : *members)
     if (name != "execute" && name != "arguments" && name != "id")
-      return fail(Errc::InvalidArgument, "QMP input member '{}' is unexpected", name);
+      return fail(Errc::InvalidArgument, "A request has no member '{}' (execute, arguments, id)",
+                  name);
   const Value* execute = request.find("execute");
-  if (!execute) return fail(Errc::InvalidArgument, "QMP input lacks member 'execute'");
+  if (!execute) return fail(Errc::InvalidArgument, "A request says what to 'execute'");
   if (!execute->as<std::string>())
-    return fail(Errc::InvalidArgument, "QMP input member 'execute' must be a string");
+    return fail(Errc::InvalidArgument, "A request's 'execute' is a string");
   const Value* arguments = request.find("arguments");
   if (arguments && !arguments->as<Value::Object>())
-    return fail(Errc::InvalidArgument, "QMP input member 'arguments' must be an object");
+    return fail(Errc::InvalidArgument, "A request's 'arguments' are an object");
   return {};
 }
 
@@ -109,11 +110,12 @@ Value QmpMonitor::answer(const Value& request) {
   if (negotiated_) return execute(name, arguments);
   if (name != "qmp_capabilities")
     return error_reply("CommandNotFound",
-                       "Expecting capabilities negotiation with 'qmp_capabilities'");
+                       format("'{}' comes too early: say 'qmp_capabilities' first", name));
   QmpCapabilities wanted;
   if (const Result<void> read = read_properties(wanted, arguments, "arguments"); !read)
     return error_reply(read.error());
-  if (!wanted.enable.empty()) return error_reply("GenericError", "Capability oob is not available");
+  if (!wanted.enable.empty())
+    return error_reply("GenericError", "No capability is on offer, see the greeting");
   negotiated_ = true;
   Value reply = Value::object();
   reply.set("return", Value::object());

@@ -47,8 +47,8 @@ namespace {
 // A text member, which it loses.
 Result<std::string> take_text(Value& object, std::string_view name) {
   const Value* value = object.find(name);
-  if (!value) return fail(Errc::InvalidArgument, "Parameter '{}' is missing", name);
-  std::string text = TRY(detail::to_text(*value), "Parameter '{}'", name);
+  if (!value) return fail(Errc::InvalidArgument, "'{}' is wanted and was not said", name);
+  std::string text = TRY(detail::to_text(*value), "'{}'", name);
   object.erase(name);
   return text;
 }
@@ -96,7 +96,7 @@ Result<Nothing> device_add(MonitorTarget& target, const DeviceAdd& arguments) {
 }
 Result<Nothing> device_del(MonitorTarget& target, const IdArgument& arguments) {
   if (!target.machine.devices().find(arguments.id))
-    return fail(Errc::NotFound, "Device '{}' not found", arguments.id);
+    return fail(Errc::NotFound, "No device has the id '{}'", arguments.id);
   return fail(Errc::Unsupported, "Device '{}' cannot be unplugged while the machine runs",
               arguments.id);
 }

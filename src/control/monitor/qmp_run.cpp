@@ -14,7 +14,7 @@ void QmpCapabilities::describe(PropertyVisitor& p) {
 }
 
 Result<Nothing> qmp_capabilities(MonitorTarget&, const QmpCapabilities&) {
-  return fail(Errc::InvalidArgument, "Capabilities negotiation is already complete");
+  return fail(Errc::InvalidArgument, "Capabilities were agreed on already");
 }
 
 Result<Nothing> qmp_stop(MonitorTarget& target, const Nothing&) {
@@ -48,7 +48,7 @@ Result<Nothing> qmp_system_powerdown(MonitorTarget& target, const Nothing&) {
 
 Result<Nothing> qmp_system_wakeup(MonitorTarget& target, const Nothing&) {
   if (target.machine.run_state() != RunState::Suspended)
-    return fail(Errc::InvalidArgument, "Unable to wake up: guest is not in suspended state");
+    return fail(Errc::InvalidArgument, "The guest does not sleep: there is nothing to wake");
   target.machine.request_wake(WakeCause::Other);
   return Nothing{};
 }

@@ -171,7 +171,7 @@ Result<Value> qom_value(MonitorTarget& target, std::string_view path, std::strin
     const StateTree state = state_of(target, *object.device);
     if (const StateTree* field = state.find(property)) return to_value(*field);
   }
-  return fail(Errc::InvalidArgument, "Property '{}.{}' not found", object.type, property);
+  return fail(Errc::InvalidArgument, "A {} has no property '{}'", object.type, property);
 }
 
 }  // namespace menura

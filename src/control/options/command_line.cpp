@@ -65,7 +65,7 @@ Result<const Option*> find_option(std::string_view word) {
     names.push_back(option.name);
   }
   const std::string_view near = nearest(name, names);
-  return fail(Errc::NotFound, "Unknown option '{}'{}", word,
+  return fail(Errc::NotFound, "No option is called '{}'{}", word,
               near.empty() ? std::string(" (-help lists the options)")
                            : format(" (did you mean '-{}'?)", near));
 }

@@ -165,8 +165,8 @@ TEST(CommandLineTest, MonitorsSpeakEitherLanguage) {
 }
 
 TEST(CommandLineTest, TellsWhatIsWrong) {
-  EXPECT_EQ(error({"-machin", "pc"}), "Unknown option '-machin' (did you mean '-machine'?)");
-  EXPECT_EQ(error({"--smpp"}), "Unknown option '--smpp' (did you mean '-smp'?)");
+  EXPECT_EQ(error({"-machin", "pc"}), "No option is called '-machin' (did you mean '-machine'?)");
+  EXPECT_EQ(error({"--smpp"}), "No option is called '--smpp' (did you mean '-smp'?)");
   EXPECT_EQ(error({"-m"}), "-m: expected [size=]SIZE behind it");
   struct Wrong {
     Arguments arguments;

@@ -31,7 +31,7 @@ std::string options_help() {
 }
 
 std::string machine_help(const CommandLine& line) {
-  std::string text = "Supported machines are:\n";
+  std::string text = "Machines:\n";
   for (const MachineType& type : line.catalogue.machines) {
     if (!type.alias.empty())
       text += format("{:<20} {} (alias of {})\n", type.alias, type.description, type.name);
@@ -87,7 +87,7 @@ Result<std::string> device_properties_help(const Catalogue& catalogue, std::stri
 }
 
 std::string chardev_help(const CommandLine&) {
-  std::string text = "Available chardev backend types:\n";
+  std::string text = "Kinds of character devices:\n";
   for (const ChardevKind& kind : chardev_kinds())
     text += format("  {:<10} {}\n", kind.name, kind.help);
   return text + "`-chardev KIND,help` lists a kind's options.\n";
@@ -100,10 +100,10 @@ Result<std::string> chardev_properties_help(std::string_view kind) {
 
 std::string forms_help(const CommandLine&) { return format("Forms: {}\n", kChardevForms); }
 
-std::string display_help(const CommandLine&) { return "Available display backend types:\nnone\n"; }
+std::string display_help(const CommandLine&) { return "Kinds of displays:\nnone\n"; }
 
 std::string object_help(const CommandLine&) {
-  std::string text = "List of user creatable objects:\n";
+  std::string text = "Kinds of objects:\n";
   for (const ObjectKind& kind : object_kinds())
     text += format("  {:<22}{}\n", kind.name, kind.help);
   return text + "`-object TYPE,help` lists a type's properties.\n";
@@ -115,7 +115,7 @@ Result<std::string> object_properties_help(std::string_view kind) {
 }
 
 std::string log_help(const CommandLine&) {
-  std::string text = "Log items (comma separated):\n";
+  std::string text = "What -d logs (comma separated):\n";
   for (const LogItemInfo& item : log_items()) text += format("{:<15} {}\n", item.name, item.help);
   return text +
          "guest_errors    what the guest does wrong to a device\n"
