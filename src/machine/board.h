@@ -22,7 +22,6 @@ class PciBus;
 class GsiRouting;
 class IdeChannel;
 class IrqStatistics;
-class Ps2Keyboard;
 
 enum class WakeCause : u8 { Other, PowerButton, Rtc };
 
@@ -49,7 +48,6 @@ class Board {
   virtual PciBus* pci_bus() { return nullptr; }
   virtual IdeChannel* ide_channel(unsigned /*channel*/) { return nullptr; }
   virtual IrqLine isa_irq(unsigned /*irq*/) { return {}; }
-  virtual Ps2Keyboard* keyboard() { return nullptr; }
   // What all GSIs pass through, and where they go.
   virtual IrqStatistics* irqs() { return nullptr; }
   virtual const GsiRouting* gsi_routing() { return nullptr; }

@@ -185,6 +185,7 @@ struct MachineConfig {
   std::vector<NamedOptions> objects;  // -object; name: the type
   std::vector<std::string> serials;   // chardev ids, "" for none: the board's ports in order
   std::string debugcon;               // chardev id for port 402h
+  std::string vga;                    // -vga: "std", "none", ...; empty: the board's own
   std::vector<NamedOptions> globals;  // name: driver; options: defaults of its properties
   bool start_paused = false;          // -S
   bool no_reboot = false;

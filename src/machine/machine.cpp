@@ -47,7 +47,10 @@ Result<std::unique_ptr<Machine>> Machine::build(MachineConfig config, const Cata
 }
 
 Machine::Machine(MachineConfig config, const Catalogue& catalogue)
-    : config_(std::move(config)), catalogue_(catalogue), tape_(std::make_unique<LiveTape>()) {}
+    : config_(std::move(config)),
+      catalogue_(catalogue),
+      tape_(std::make_unique<LiveTape>()),
+      inputs_(std::make_unique<Inputs>(*tape_)) {}
 
 Machine::~Machine() {
   if (!loop_) return;

@@ -20,6 +20,8 @@
 #include "event/tape.h"
 #include "event/worker_pool.h"
 #include "hw/core/device.h"
+#include "io/display.h"
+#include "io/input.h"
 #include "machine/board.h"
 #include "machine/catalogue.h"
 #include "machine/config.h"
@@ -88,6 +90,9 @@ class Machine {
   Board& board() { return *board_; }
   Chardevs& chardevs() { return *chardevs_; }
   Drives& drives() { return *drives_; }
+  // Screens, and where keys and movements go.
+  Displays& displays() { return displays_; }
+  Inputs& inputs() { return *inputs_; }
   MemoryBackends& memory_backends() { return memory_backends_; }
   const NumaLayout& numa() const { return numa_; }
   std::span<const std::unique_ptr<VcpuThread>> cpus() const { return cpus_; }
@@ -152,6 +157,8 @@ class Machine {
   AddressSpace io_{"io", io_root_};
   AddressSpace smm_{"smm", smm_root_};
   DeviceList devices_;
+  Displays displays_;
+  std::unique_ptr<Inputs> inputs_;
   MemoryBackends memory_backends_;
   std::unique_ptr<Chardevs> chardevs_;
   std::unique_ptr<Drives> drives_;

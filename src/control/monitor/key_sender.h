@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "event/timer.h"
-#include "hw/input/keys.h"
+#include "io/keys.h"
 #include "machine/machine.h"
 
 namespace menura {

@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "control/monitor/hmp.h"
-#include "hw/input/ps2_keyboard.h"
 
 namespace menura {
 
@@ -51,11 +50,8 @@ Result<Nothing> trace_event_set_state(MonitorTarget&, const TraceChange& argumen
 
 namespace {
 
-// Numbers are make codes of scan code set 1, with bit 7 for those behind an E0.
-Result<Key> key_by_number(u64 number) {
-  const u64 code = number & 0x80 ? 0xe000 | (number & 0x7f) : number;
-  for (unsigned i = 0; number != 0 && i < static_cast<unsigned>(Key::kCount); i++)
-    if (key_set1(static_cast<Key>(i)) == code) return static_cast<Key>(i);
+Result<Key> find_key_number(u64 number) {
+  if (const std::optional<Key> key = key_by_number(static_cast<u32>(number))) return *key;
   return fail(Errc::InvalidArgument, "There is no key number {}", number);
 }
 
@@ -70,7 +66,7 @@ void KeyValue::describe(PropertyVisitor& p) {
   p.required("data", data, "the key");
 }
 Result<Key> KeyValue::key() const {
-  if (type == Type::Number) return key_by_number(TRY(detail::to_unsigned(data, 0xffff)));
+  if (type == Type::Number) return find_key_number(TRY(detail::to_unsigned(data, 0xffff)));
   return find_key(TRY(detail::to_text(data)));
 }
 
@@ -88,12 +84,13 @@ void InputEvent::describe(PropertyVisitor& p) {
 }
 void InputSendEvent::describe(PropertyVisitor& p) { p.required("events", events, "in order"); }
 Result<Nothing> input_send_event(MonitorTarget& target, const InputSendEvent& arguments) {
-  Ps2Keyboard* keyboard = target.machine.board().keyboard();
-  if (!keyboard) return fail(Errc::Unsupported, "This machine has no keyboard");
+  Inputs& inputs = target.machine.inputs();
+  if (!inputs.has_keyboard()) return fail(Errc::Unsupported, "This machine has no keyboard");
   std::vector<std::pair<Key, bool>> presses;
   for (const InputEvent& event : arguments.events)
     presses.emplace_back(TRY(event.data.key.key()), event.data.down);
-  for (const auto& [key, down] : presses) keyboard->press(key, down);
+  for (const auto& [key, down] : presses) inputs.key(key, down);
+  inputs.sync();
   return Nothing{};
 }
 

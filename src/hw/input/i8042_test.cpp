@@ -76,16 +76,16 @@ TEST_F(I8042Test, TranslatedIdentifyIsTheATs) {
 TEST_F(I8042Test, TranslationAgreesWithBothTables) {
   for (size_t i = 0; i < static_cast<size_t>(Key::Print); i++) {
     const Key key = static_cast<Key>(i);
-    keyboard.press(key, true);
-    keyboard.press(key, false);
+    keyboard.key(key, true);
+    keyboard.key(key, false);
     const int code = key_set1(key) & 0xff;
     Bytes8 expected{code, code | 0x80};
     if (key_set1(key) > 0xff) expected = {0xe0, code, 0xe0, code | 0x80};
     EXPECT_EQ(read_all(), expected) << key_name(key);
   }
-  keyboard.press(Key::Pause, true);
+  keyboard.key(Key::Pause, true);
   EXPECT_EQ(read_all(), (Bytes8{0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5}));
-  keyboard.press(Key::Print, true);
+  keyboard.key(Key::Print, true);
   EXPECT_EQ(read_all(), (Bytes8{0xe0, 0x2a, 0xe0, 0x37}));
 }
 
@@ -97,12 +97,12 @@ TEST_F(I8042Test, ScanCodeSetOneNeedsNoTranslation) {
   m.out8(0x60, 0xf0);
   m.out8(0x60, 0x00);
   EXPECT_EQ(read_all(), (Bytes8{0xfa, 0xfa, 0x01}));
-  keyboard.press(Key::A, false);
+  keyboard.key(Key::A, false);
   EXPECT_EQ(read_all(), (Bytes8{0x9e}));
 }
 
 TEST_F(I8042Test, InterruptsFollowTheCommandByte) {
-  keyboard.press(Key::A, true);
+  keyboard.key(Key::A, true);
   EXPECT_TRUE(m.pin_level(1));
   m.in8(0x60);
   EXPECT_FALSE(m.pin_level(1));
@@ -112,12 +112,12 @@ TEST_F(I8042Test, InterruptsFollowTheCommandByte) {
   EXPECT_EQ(m.in8(0x64) & 0x21, 0x21);
   EXPECT_EQ(m.in8(0x60), 0xfa);
   EXPECT_FALSE(m.pin_level(12));
-  keyboard.press(Key::A, false);
+  keyboard.key(Key::A, false);
   EXPECT_FALSE(m.pin_level(1)) << "keyboard interrupt is off";
 }
 
 TEST_F(I8042Test, EveryByteIsAnEdge) {
-  keyboard.press(Key::Up, true);  // two bytes
+  keyboard.key(Key::Up, true);  // two bytes
   const unsigned rises = m.pin_rises(1);
   m.in8(0x60);
   EXPECT_EQ(m.pin_rises(1), rises + 1);
@@ -141,7 +141,7 @@ TEST_F(I8042Test, A20AndReset) {
 
 TEST_F(I8042Test, DisabledPortsHoldTheirBytes) {
   m.out8(0x64, 0xad);
-  keyboard.press(Key::B, true);
+  keyboard.key(Key::B, true);
   EXPECT_EQ(read_all(), Bytes8{});
   m.out8(0x64, 0xae);
   EXPECT_EQ(read_all(), Bytes8{0x30});
@@ -161,8 +161,10 @@ TEST_F(I8042Test, ControllerRamAndLoopedBytes) {
 TEST_F(I8042Test, MousePacketsAndWheelKnock) {
   set_command_byte(0x00);
   to_mouse(0xf4);
-  mouse.move(3, 2, 0);
-  mouse.button(MouseButton::Left, true);
+  mouse.move(3, 2);
+  mouse.sync();
+  mouse.button(PointerButton::Left, true);
+  mouse.sync();
   EXPECT_EQ(read_all(), (Bytes8{0xfa, 0x28, 3, 0xfe, 0x09, 0, 0}));
   for (const u8 rate : {200, 100, 80}) {
     to_mouse(0xf3);
@@ -170,22 +172,26 @@ TEST_F(I8042Test, MousePacketsAndWheelKnock) {
   }
   to_mouse(0xf2);
   read_all();
-  mouse.move(0, 0, 1);
+  mouse.wheel(1, 0);
+  mouse.sync();
   EXPECT_EQ(read_all(), (Bytes8{0x09, 0, 0, 0xff}));
 }
 
 TEST_F(I8042Test, LargeMovementIsSplit) {
   to_mouse(0xf4);
   read_all();
-  mouse.move(300, 0, 0);
+  mouse.move(300, 0);
+  mouse.sync();
   EXPECT_EQ(read_all(), (Bytes8{0x08, 255, 0, 0x08, 45, 0}));
 }
 
 TEST_F(I8042Test, AnIdleGuestCannotMakeThemGrow) {
   to_mouse(0xf4);
   for (int i = 0; i < 10'000; i++) {
-    keyboard.press(Key::Pause, true);
-    mouse.move(1'000'000'000, -1'000'000'000, 7);
+    keyboard.key(Key::Pause, true);
+    mouse.move(1'000'000'000, -1'000'000'000);
+    mouse.wheel(7, 0);
+    mouse.sync();
   }
   EXPECT_LE(read_all().size(), 2 * Ps2Device::kQueue + 20'000);
   EXPECT_EQ(m.in8(0x64) & 1, 0);
@@ -193,7 +199,7 @@ TEST_F(I8042Test, AnIdleGuestCannotMakeThemGrow) {
 
 TEST_F(I8042Test, RoundTripInMidWork) {
   to_mouse(0xf3);
-  keyboard.press(Key::Up, true);
+  keyboard.key(Key::Up, true);
   m.out8(0x64, 0x60);
   TestMachine other;
   Ps2Keyboard keyboard2("keyboard");

@@ -19,12 +19,21 @@ enum : u8 {
 
 }  // namespace
 
-Ps2Keyboard::Ps2Keyboard(std::string id) : Ps2Device(std::move(id)) { reset(ResetKind::PowerOn); }
+Ps2Keyboard::Ps2Keyboard(std::string id, Inputs* inputs)
+    : Ps2Device(std::move(id)), inputs_(inputs) {
+  if (inputs_) inputs_->add(*this);
+  reset(ResetKind::PowerOn);
+}
+
+Ps2Keyboard::~Ps2Keyboard() {
+  if (inputs_) inputs_->remove(*this);
+}
 
 void Ps2Keyboard::reset(ResetKind) {
   reset_output();
   set_defaults();
   leds_ = 0;
+  show_leds();
   scanning_ = true;
   pending_command_ = 0;
 }
@@ -73,6 +82,7 @@ void Ps2Keyboard::argument(u8 byte) {
   const u8 command = std::exchange(pending_command_, u8{0});
   if (command == kSetLeds) {
     leds_ = byte & 7;
+    show_leds();
   } else if (command == kSetTypematic) {
     typematic_ = byte & 0x7f;
   } else if (byte == 0) {
@@ -85,7 +95,18 @@ void Ps2Keyboard::argument(u8 byte) {
   send({kAck});
 }
 
-void Ps2Keyboard::press(Key key, bool down) {
+void Ps2Keyboard::show_leds() {
+  if (inputs_)
+    inputs_->set_leds(
+        *this, {.scroll = (leds_ & 1) != 0, .num = (leds_ & 2) != 0, .caps = (leds_ & 4) != 0});
+}
+
+Result<void> Ps2Keyboard::restored() {
+  show_leds();
+  return check_output();
+}
+
+void Ps2Keyboard::key(Key key, bool down) {
   if (scanning_) send(sequence(key, down));
 }
 

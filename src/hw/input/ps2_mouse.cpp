@@ -31,9 +31,21 @@ enum : u8 { kWheelId = 3, kFiveButtonId = 4 };
 // Movement that has gathered is bounded, so that a guest that does not look cannot overflow it.
 constexpr i32 kGatherLimit = 1 << 20;
 
+i32 gather(i32 so_far, i32 more) {
+  return std::clamp(so_far + std::clamp(more, -kGatherLimit, kGatherLimit), -kGatherLimit,
+                    kGatherLimit);
+}
+
 }  // namespace
 
-Ps2Mouse::Ps2Mouse(std::string id) : Ps2Device(std::move(id)) { reset(ResetKind::PowerOn); }
+Ps2Mouse::Ps2Mouse(std::string id, Inputs* inputs) : Ps2Device(std::move(id)), inputs_(inputs) {
+  if (inputs_) inputs_->add(*this);
+  reset(ResetKind::PowerOn);
+}
+
+Ps2Mouse::~Ps2Mouse() {
+  if (inputs_) inputs_->remove(*this);
+}
 
 void Ps2Mouse::reset(ResetKind) {
   reset_output();
@@ -130,18 +142,19 @@ void Ps2Mouse::report_status() {
   send({kAck, status, resolution_, sample_rate_});
 }
 
-void Ps2Mouse::move(i32 dx, i32 dy, i32 wheel) {
-  dx_ = std::clamp(dx_ + std::clamp(dx, -kGatherLimit, kGatherLimit), -kGatherLimit, kGatherLimit);
-  dy_ = std::clamp(dy_ - std::clamp(dy, -kGatherLimit, kGatherLimit), -kGatherLimit, kGatherLimit);
-  wheel_ = std::clamp(wheel_ - std::clamp(wheel, -kGatherLimit, kGatherLimit), -kGatherLimit,
-                      kGatherLimit);
-  report();
+void Ps2Mouse::move(i32 dx, i32 dy) {
+  dx_ = gather(dx_, dx);
+  dy_ = gather(dy_, -std::max(dy, -kGatherLimit));
 }
 
-void Ps2Mouse::button(MouseButton button, bool down) {
-  const u8 mask = static_cast<u8>(1 << static_cast<u8>(button));
+// There is one wheel.
+void Ps2Mouse::wheel(i32 up, i32) { wheel_ = gather(wheel_, -std::max(up, -kGatherLimit)); }
+
+void Ps2Mouse::button(PointerButton button, bool down) {
+  constexpr u8 kMasks[] = {0x01, 0x04, 0x02, 0x08,
+                           0x10};  // as in a packet, from bit 0: left, right, middle
+  const u8 mask = kMasks[static_cast<size_t>(button)];
   buttons_ = down ? buttons_ | mask : buttons_ & static_cast<u8>(~mask);
-  report();
 }
 
 // Movement beyond what a packet holds goes into the next ones, as far as the queue has room.

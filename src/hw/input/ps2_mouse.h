@@ -2,18 +2,19 @@
 //
 // Owner: the board. Threads: under the machine lock. Source: IBM PS/2 Mouse Technical Reference
 // (S68X-2229); the wheel's knock as published by Microsoft ("PS/2 IntelliMouse").
-// Example: `Ps2Mouse mouse("mouse");  mouse.move(3, -2, 0);  mouse.button(MouseButton::Left, true);`
+// Example: `Ps2Mouse mouse("mouse");  mouse.move(3, -2);  mouse.sync();`
 #pragma once
 
 #include "hw/input/ps2_device.h"
+#include "io/input.h"
 
 namespace menura {
 
-enum class MouseButton : u8 { Left, Right, Middle, Side, Extra };
-
-class Ps2Mouse final : public Ps2Device {
+class Ps2Mouse final : public Ps2Device, public InputSink {
  public:
-  explicit Ps2Mouse(std::string id);
+  // With inputs, the user's movements arrive from there.
+  explicit Ps2Mouse(std::string id, Inputs* inputs = nullptr);
+  ~Ps2Mouse() override;
 
   std::string_view type() const override { return "ps2-mouse"; }
   void reset(ResetKind kind) override;
@@ -21,9 +22,12 @@ class Ps2Mouse final : public Ps2Device {
   Result<void> restored() override { return check_output(); }
   void receive(u8 byte) override;
 
-  // Relative movement: right and down positive; the wheel positive away from the user.
-  void move(i32 dx, i32 dy, i32 wheel);
-  void button(MouseButton button, bool down);
+  InputKinds takes() const override { return {.relative = true}; }
+  std::string_view input_name() const override { return "PS/2 mouse"; }
+  void move(i32 dx, i32 dy) override;
+  void button(PointerButton button, bool down) override;
+  void wheel(i32 up, i32 right) override;
+  void sync() override { report(); }
 
  private:
   void command(u8 byte);
@@ -37,6 +41,8 @@ class Ps2Mouse final : public Ps2Device {
   bool something_to_report() const { return dx_ || dy_ || wheel_ || buttons_ != reported_buttons_; }
   size_t packet_size() const { return device_id_ == 0 ? 3 : 4; }
 
+  // Wiring
+  Inputs* inputs_;
   // State
   bool reporting_ = false;
   bool remote_ = false;

@@ -7,6 +7,8 @@
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
 #include "hw/input/i8042.h"
+#include "hw/input/ps2_keyboard.h"
+#include "hw/input/ps2_mouse.h"
 #include "hw/isa/debug_ports.h"
 #include "hw/isa/system_ports.h"
 #include "hw/serial/uart16550.h"
@@ -165,10 +167,11 @@ IrqStatus PcBoard::drive_rtc(IrqLine next, bool level) {
 }
 
 void PcBoard::build_keyboard_controller() {
-  keyboard_ = &adopt(std::make_unique<Ps2Keyboard>("ps2-kbd"));
-  Ps2Mouse& mouse = adopt(std::make_unique<Ps2Mouse>("ps2-mouse"));
+  Inputs& inputs = machine_.inputs();
+  Ps2Keyboard& keyboard = adopt(std::make_unique<Ps2Keyboard>("ps2-kbd", &inputs));
+  Ps2Mouse& mouse = adopt(std::make_unique<Ps2Mouse>("ps2-mouse", &inputs));
   I8042& kbc = adopt(std::make_unique<I8042>(
-      "i8042", *keyboard_, mouse,
+      "i8042", keyboard, mouse,
       I8042::Wires{.irq1 = interrupts_.isa(1),
                    .irq12 = interrupts_.isa(12),
                    .set_a20 = [this](bool on) { set_a20(keyboard_a20_, on); },

@@ -11,8 +11,6 @@
 #include "hw/acpi/piix4_pm.h"
 #include "hw/fw_cfg/fw_cfg.h"
 #include "hw/ide/piix3_ide.h"
-#include "hw/input/ps2_keyboard.h"
-#include "hw/input/ps2_mouse.h"
 #include "hw/isa/system_ports.h"
 #include "hw/pci/i440fx.h"
 #include "hw/pci/piix3.h"
@@ -46,7 +44,6 @@ class PcBoard final : public Board {
   PciBus* pci_bus() override { return &i440fx_->root_bus(); }
   IdeChannel* ide_channel(unsigned channel) override;
   IrqLine isa_irq(unsigned irq) override;
-  Ps2Keyboard* keyboard() override { return keyboard_; }
   IrqStatistics* irqs() override { return &interrupts_.gsis(); }
   const GsiRouting* gsi_routing() override { return &interrupts_.routing(); }
 
@@ -89,7 +86,6 @@ class PcBoard final : public Board {
   Piix3Ide* ide_ = nullptr;
   Piix4Pm* pm_ = nullptr;
   Pit* pit_ = nullptr;  // null: in the accelerator
-  Ps2Keyboard* keyboard_ = nullptr;
   Rtc* rtc_ = nullptr;
   std::unique_ptr<IrqFunction> rtc_irq_;
   FwCfg* fw_cfg_ = nullptr;
