@@ -107,8 +107,7 @@ constexpr KvmFeature kKvmFeatures[] = {{"kvmclock", 1u << 0 | 1u << 3},
 Result<u32> chosen_features(u32 offered, const KvmOptions& options) {
   u32 chosen = offered;
   for (const auto& [name, on] : options.features) {
-    const auto feature =
-        std::ranges::find_if(kKvmFeatures, [&](const KvmFeature& f) { return f.name == name; });
+    const auto feature = std::ranges::find(kKvmFeatures, name, &KvmFeature::name);
     if (feature == std::end(kKvmFeatures))
       return fail(Errc::InvalidArgument, "There is no feature '{}' of KVM{}", name,
                   suggestion(name, kvm_feature_names()));
