@@ -158,6 +158,11 @@ std::vector<PropertyInfo> list_properties(T config = {}) {
   config.describe(lister);
   return std::move(lister.properties);
 }
+// The same as a plain function, for rows of tables.
+template <class T>
+std::vector<PropertyInfo> properties_of() {
+  return list_properties<T>();
+}
 template <class T>
 Value write_properties(T config) {
   PropertyWriter writer;

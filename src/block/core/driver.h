@@ -109,10 +109,4 @@ struct Driver {
   bool makes_own_files = false;  // create() opens its files itself; CreateContext::file is null
 };
 
-// list_properties() as a plain function, for the rows.
-template <class Config>
-std::vector<PropertyInfo> properties_of() {
-  return list_properties<Config>();
-}
-
 }  // namespace menura

@@ -1,6 +1,7 @@
 #include "control/monitor/line_editor.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/format.h"
 
