@@ -20,12 +20,12 @@ u64 length_of(const DiskRequest& request) {
 }  // namespace
 
 ImageDisk::ImageDisk(const Wiring& wiring, Child image, Cache cache)
-    : wiring_(wiring),
-      image_(std::move(image)),
-      cache_(cache),
-      unit_(std::max<u64>(512, image_->image().info().cluster_size)) {
+    : wiring_(wiring), image_(std::move(image)), cache_(cache) {
+  changed();
   image_->graph().add_user(*this);
 }
+
+void ImageDisk::changed() { unit_ = std::max<u64>(512, image_->image().info().cluster_size); }
 
 ImageDisk::~ImageDisk() {
   drain();

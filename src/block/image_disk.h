@@ -41,6 +41,7 @@ class ImageDisk final : public Disk, private GraphUser {
   bool read_only() const override { return image_->read_only(); }
   void submit(DiskRequest request) override;
   void drain() override;
+  void changed() override;
   Node& node() { return *image_; }
   Cache cache() const { return cache_; }
   const DiskStatistics& statistics() const { return statistics_; }
@@ -74,7 +75,7 @@ class ImageDisk final : public Disk, private GraphUser {
   Child image_;
   // Configuration
   const Cache cache_;
-  u64 unit_;  // the cluster size
+  u64 unit_ = 512;  // the cluster size
   // State
   Requests requests_;  // in the order of their coming
   DiskStatistics statistics_;

@@ -36,7 +36,7 @@ Result<NodePtr> Drives::open_node(const DriveOptions& options) {
   const std::string* name = options.file.as<std::string>();
   Value file = name ? TRY(graph_.options_for(*name)) : options.file;
   if (!file.as<Value::Object>()) return fail(Errc::InvalidArgument, "'file' must be given");
-  if (!options.aio.empty() && name) file.set("aio", options.aio);
+  if (!options.aio.empty()) file.set("aio", options.aio);
   if (name && name->starts_with("json:") && file.find("driver") && format.empty()) {
     for (auto& [key, value] : *file.as<Value::Object>()) top.set(key, std::move(value));
   } else {

@@ -312,6 +312,65 @@ def _():
         holder.communicate(b"quit\n")
 
 
+@check("copy offloading, rates, bench through each way, and options that need others")
+def _():
+    source()
+    ours("convert", "-O", "qcow2", "s.raw", "a.qcow2")
+    calls = subprocess.run(["strace", "-f", "-e", "trace=copy_file_range", MENURA, "convert", "-C", "-O", "raw", "a.qcow2", "b.raw"], text=True,
+                           stderr=subprocess.PIPE, check=True).stderr if shutil.which("strace") else None
+    if calls is None:
+        ours("convert", "-C", "-O", "raw", "a.qcow2", "b.raw")
+    else:
+        assert calls.count("copy_file_range(") > 2, calls
+    same("b.raw", "s.raw")
+    ours("snapshot", "-c", "one", "a.qcow2")
+    io("a.qcow2", "write 10M 4M")
+    needed = lambda *more: json.loads(ours("measure", "--output=json", "-O", "qcow2", *more, "a.qcow2").stdout)["required"]
+    assert needed("-l", "one") == json.loads(qemu("measure", "--output=json", "-O", "qcow2", "-l", "one", "a.qcow2").stdout)["required"]
+    assert needed() == needed("-l", "one") + (4 << 20)
+    ours("create", "-q", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "top.qcow2")
+    io("top.qcow2", "write -P 3 0 4M")
+    begin = time.time()
+    ours("commit", "-q", "-r", "2M", "top.qcow2")
+    assert time.time() - begin > 0.8
+    for how in ([], ["-i", "threads"], ["-i", "io_uring"], ["-n", "-t", "none"], ["-w", "--flush-interval=64"], ["-w", "--flush-interval=64", "--no-drain"]):
+        text = ours("bench", "-c", "1000", *how, "a.qcow2").stdout
+        assert "Run completed in" in text, text
+    assert "cache.direct" in ours("bench", "-n", "a.qcow2", status=1).stderr
+    assert "--bitmaps" in ours("convert", "--skip-broken-bitmaps", "s.raw", "x.raw", status=1).stderr
+    assert "no option 'drop-cache'" in ours("info", "--image-opts", "driver=file,filename=s.raw,drop-cache=on", status=1).stderr
+    assert "no option 'cache-clean-interval'" in ours("info", "--image-opts", "driver=qcow2,cache-clean-interval=1,file.driver=file,file.filename=a.qcow2",
+                                                    status=1).stderr
+
+
+@check("an entry that leads into metadata is not written through, unless asked for")
+def _():
+    for mode, refused in (("none", False), ("constant", False), ("cached", True), ("all", True)):
+        qemu("create", "-q", "-f", "qcow2", "a.qcow2", "4M")
+        io("a.qcow2", "write 0 64k")
+        with open("a.qcow2", "r+b") as f:
+            f.seek(0x40000)
+            f.write((1 << 63 | 0x40000).to_bytes(8, "big"))  # guest cluster 0 lies in the L2 table itself
+        done = run(MENURA, "bench", "-w", "-c", "1", "--image-opts", f"driver=qcow2,overlap-check={mode},file.driver=file,file.filename=a.qcow2", status=None)
+        assert (done.returncode != 0) == refused, (mode, done.stderr)
+
+
+@check("broken bitmaps are left out when told so")
+def _():
+    ours("create", "-q", "-f", "qcow2", "a.qcow2", "10M")
+    ours("bitmap", "--add", "a.qcow2", "b0")
+    holder = subprocess.Popen(["qemu-io", "a.qcow2"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    holder.stdin.write(b"write 0 64k\n")
+    holder.stdin.flush()
+    time.sleep(0.5)
+    holder.kill()
+    holder.wait()
+    ours("bitmap", "--add", "a.qcow2", "b1")
+    assert "b0" in ours("convert", "--bitmaps", "-O", "qcow2", "a.qcow2", "c.qcow2", status=1).stderr
+    ours("convert", "--bitmaps", "--skip-broken-bitmaps", "-O", "qcow2", "a.qcow2", "c.qcow2")
+    assert [b["name"] for b in info(MENURA, "c.qcow2")["format-specific"]["data"]["bitmaps"]] == ["b1"]
+
+
 @check("Ctrl-C in a convert leaves no file")
 def _():
     qemu("create", "-q", "-f", "raw", "big.raw", "1G")

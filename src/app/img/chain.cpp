@@ -3,10 +3,12 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "app/img/command.h"
 #include "base/units.h"
 #include "block/core/filename.h"
+#include "block/core/rate_limit.h"
 
 namespace menura::img {
 
@@ -46,6 +48,8 @@ Result<int> commit(ImageSession& session, const Arguments& arguments) {
   const Child image = TRY(session.open(name, how));
   const std::vector<Node*> chain = TRY(chain_to(*image, arguments.value("base")));
   Node& base = *chain.back();
+  RateLimit limit;
+  if (const auto rate = arguments.value("rate")) limit.set(TRY(size_argument("rate limit", *rate)));
   TRY(base.first_child() ? base.first_child()->set_read_only(false) : Result<void>(),
       "Writing '{}'", base.filename());
   TRY(base.set_read_only(false), "Writing '{}'", base.filename());
@@ -62,6 +66,7 @@ Result<int> commit(ImageSession& session, const Arguments& arguments) {
         length = std::min(length, kPiece);
         buffer.resize(static_cast<size_t>(length));
         TRY(image->read(at, buffer));
+        std::this_thread::sleep_for(limit.delay_of(length));
         TRY(base.write(at, buffer));
       }
       at += length;

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/units.h"
+#include "block/core/stores.h"
 
 namespace menura::img {
 
@@ -30,6 +31,16 @@ Result<OpenImage> open_flags(const Arguments& arguments, std::string_view cache_
   if (!cache_flag.empty())
     how.cache = TRY(parse_cache_mode(arguments.value_or(cache_flag, cache_default)));
   return how;
+}
+
+Result<void> show_snapshot(Node& image, std::string which) {
+  SnapshotStore* store = image.image().snapshots();
+  if (!store)
+    return fail(Errc::Unsupported, "Looking for snapshot '{}': images of format '{}' keep none",
+                which, image.driver().name);
+  if (which.starts_with("snapshot.")) which = which.substr(which.find('=') + 1);
+  TRY(store->show(which), "Showing a snapshot");
+  return {};
 }
 
 Result<Value> creation_options(const Arguments& arguments) {

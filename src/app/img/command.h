@@ -44,6 +44,8 @@ Result<bool> wants_json(const Arguments& arguments);
 // -f, --image-opts, -U, and the cache mode of that flag.
 Result<OpenImage> open_flags(const Arguments& arguments, std::string_view cache_flag = {},
                              std::string_view cache_default = "writeback");
+// The image shows that snapshot: "snapshot.id=1", "snapshot.name=x", or either alone.
+Result<void> show_snapshot(Node& image, std::string which);
 // -o a=b,c=d, several times; the options of a driver and those of its file.
 Result<Value> creation_options(const Arguments& arguments);
 // "-o help" among them.

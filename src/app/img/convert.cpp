@@ -8,6 +8,7 @@
 
 #include "app/img/command.h"
 #include "app/img/copier.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "block/core/filename.h"
 #include "block/core/stores.h"
@@ -74,14 +75,7 @@ Result<std::vector<Child>> open_sources(ImageSession& session, const Arguments& 
     if (sources.size() > 1)
       return fail(Errc::InvalidArgument,
                   "-l names a snapshot of one image: convert one source at a time");
-    SnapshotStore* store = sources[0]->image().snapshots();
-    if (!store)
-      return fail(Errc::Unsupported, "Looking for snapshot '{}': images of format '{}' keep none",
-                  *snapshot, sources[0]->driver().name);
-    // "snapshot.id=1", "snapshot.name=x", or either.
-    std::string which = *snapshot;
-    if (which.starts_with("snapshot.")) which = which.substr(which.find('=') + 1);
-    TRY(store->show(which), "Converting a snapshot");
+    TRY(show_snapshot(*sources[0], *snapshot));
   }
   return sources;
 }
@@ -91,6 +85,7 @@ Result<CopyOptions> copy_options(const Arguments& arguments) {
   options.compress = arguments.has("compress");
   options.out_of_order = arguments.has("out-of-order");
   options.salvage = arguments.has("salvage");
+  options.offload = arguments.has("copy-range");
   if (const auto text = arguments.value("workers")) {
     const Result<u64> workers = parse_u64(*text);
     if (!workers || *workers < 1 || *workers > 16)
@@ -114,7 +109,9 @@ Result<CopyOptions> copy_options(const Arguments& arguments) {
   return options;
 }
 
-Result<void> copy_bitmaps(Node& source, Node& target) {
+enum class BrokenBitmaps : u8 { Refuse, Skip };
+
+Result<void> copy_bitmaps(Node& source, Node& target, BrokenBitmaps broken) {
   BitmapStore* from = source.image().bitmaps();
   if (!from) return {};
   BitmapStore* to = target.image().bitmaps();
@@ -122,6 +119,10 @@ Result<void> copy_bitmaps(Node& source, Node& target) {
     return fail(Errc::Unsupported, "Copying bitmaps: images of format '{}' keep none",
                 target.driver().name);
   for (BitmapInfo bitmap : from->list()) {
+    if (bitmap.in_use && broken == BrokenBitmaps::Skip) {
+      log_warning("Leaving out bitmap '{}': its last user did not write it back", bitmap.name);
+      continue;
+    }
     if (bitmap.in_use)
       return fail(
           Errc::Corrupt,
@@ -171,6 +172,8 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
   if (arguments.has("target-is-zero") && create)
     return fail(Errc::InvalidArgument,
                 "--target-is-zero is a promise about a target that exists: say -n too");
+  if (arguments.has("skip-broken-bitmaps") && !arguments.has("bitmaps"))
+    return fail(Errc::InvalidArgument, "--skip-broken-bitmaps needs --bitmaps");
   CopyOptions options = TRY(copy_options(arguments));
   const std::vector<Child> sources = TRY(open_sources(session, arguments));
   u64 size = 0;
@@ -207,7 +210,10 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
     Copier copier(nodes, *target, options);
     TRY(copier.run(interrupted, [&](u64 bytes) { progress.done(bytes); }));
   }
-  if (arguments.has("bitmaps")) TRY(copy_bitmaps(*nodes[0], *target));
+  if (arguments.has("bitmaps")) {
+    const bool skips = arguments.has("skip-broken-bitmaps");
+    TRY(copy_bitmaps(*nodes[0], *target, skips ? BrokenBitmaps::Skip : BrokenBitmaps::Refuse));
+  }
   TRY(target->flush());
   TRY(target->close());
   if (interrupted) return fail(Errc::Cancelled, "Interrupted");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "block/core/node.h"
+#include "block/core/rate_limit.h"
 
 namespace menura::img {
 
@@ -22,6 +23,7 @@ struct CopyOptions {
   bool target_is_zero = false;  // nothing needs to be zeroed there
   bool target_has_backing = false;
   bool writethrough = false;
+  bool offload = false;  // the kernel copies from file to file where both lie plainly there
   bool salvage = false;  // what cannot be read becomes zeroes
   u64 sparse = 4096;     // runs of zeroes from this length on are not written; 0: all is
   u64 rate_limit = 0;    // bytes a second
@@ -47,6 +49,8 @@ class Copier {
   Result<Piece> map_piece();
   void work(const std::atomic<bool>& stop, const std::function<void(u64)>& progress);
   Result<void> copy(const Piece& piece, std::vector<std::byte>& buffer);
+  // How many bytes the kernel could copy by itself, from the piece's beginning.
+  u64 copy_by_kernel(const Piece& piece);
   Result<void> write_sparse(u64 offset, ConstBytes bytes);
   Result<void> write_zeroes(u64 offset, u64 length);
   void wait_for_turn(u64 number);
@@ -56,6 +60,7 @@ class Copier {
   const CopyOptions options_;
   u64 unit_;  // pieces are of whole units
   bool ordered_;
+  RateLimit rate_;
   // Wiring
   std::vector<Node*> sources_;
   Node& target_;

@@ -165,7 +165,14 @@ Result<int> amend(ImageSession& session, const Arguments& arguments) {
   OpenImage how = TRY(open_flags(arguments, "cache"));
   how.writable = true;
   const Child image = TRY(session.open(TRY(only_file(arguments)), how));
-  TRY(image->image().amend(TRY(creation_options(arguments))), "Amending the image");
+  {
+    Progress shown(arguments, 100);
+    const auto progress = [&, so_far = u64{0}](u64 done, u64 total) mutable {
+      const u64 percent = total ? 100 * done / total : 100;
+      if (percent > so_far) shown.done(percent - std::exchange(so_far, percent));
+    };
+    TRY(image->image().amend(TRY(creation_options(arguments)), progress), "Amending the image");
+  }
   TRY(image->close());
   return 0;
 }

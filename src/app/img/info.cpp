@@ -324,11 +324,14 @@ Result<int> measure(ImageSession& session, const Arguments& arguments) {
   if (const auto size = arguments.value("size")) {
     if (!arguments.operands().empty())
       return fail(Errc::InvalidArgument, "Measure takes an image or --size, not both");
+    if (arguments.has("snapshot"))
+      return fail(Errc::InvalidArgument, "--snapshot needs an image, not --size");
     context.size = TRY(size_argument("image size", *size));
   } else {
     if (arguments.operands().empty())
       return fail(Errc::InvalidArgument, "Measure wants an image, or --size BYTES");
     source = TRY(session.open(TRY(only_file(arguments)), TRY(open_flags(arguments))));
+    if (const auto snapshot = arguments.value("snapshot")) TRY(show_snapshot(*source, *snapshot));
     context.size = source->size();
     context.source = &*source;
   }

@@ -2,13 +2,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
-#include <thread>
 
 #include "app/img/command.h"
 #include "app/img/snapshot_table.h"
 #include "base/units.h"
 #include "block/core/stores.h"
+#include "block/tool/disk_loop.h"
 
 namespace menura::img {
 
@@ -190,47 +191,134 @@ constexpr Flag kBenchFlags[] = {kObject,
                                 {0, "no-drain", "", "do not wait for requests before a flush"},
                                 {0, "pattern", "BYTE", "with -w: the byte to write"}};
 
-Result<int> bench(ImageSession& session, const Arguments& arguments) {
+struct BenchPlan {
+  u64 count, depth, size, step, offset, flush_interval;
+  std::byte pattern;
+  bool writes, drains;
+};
+
+Result<BenchPlan> bench_plan(const Arguments& arguments) {
   const auto number = [&](std::string_view key, u64 fallback) -> Result<u64> {
     const auto text = arguments.value(key);
     return text ? size_argument(key, *text) : Result<u64>(fallback);
   };
-  const u64 count = TRY(number("count", 75000)), depth = TRY(number("depth", 64)),
-            size = TRY(number("buffer-size", 4096));
-  const u64 step_given = TRY(number("step", 0)), offset = TRY(number("offset", 0)),
-            flush_interval = TRY(number("flush-interval", 0));
-  const u64 pattern = TRY(number("pattern", 0));
-  if (count == 0 || depth == 0 || size == 0)
+  BenchPlan plan{};
+  plan.count = TRY(number("count", 75000)), plan.depth = TRY(number("depth", 64));
+  plan.size = TRY(number("buffer-size", 4096)), plan.step = TRY(number("step", 0));
+  plan.offset = TRY(number("offset", 0)), plan.flush_interval = TRY(number("flush-interval", 0));
+  plan.pattern = static_cast<std::byte>(TRY(number("pattern", 0)));
+  plan.writes = arguments.has("write"), plan.drains = !arguments.has("no-drain");
+  if (plan.count == 0 || plan.depth == 0 || plan.size == 0)
     return fail(Errc::InvalidArgument, "-c, -d and -s must be more than 0");
-  const bool writes = arguments.has("write");
+  if (plan.flush_interval && plan.flush_interval < plan.depth)
+    return fail(Errc::InvalidArgument, "--flush-interval must be at least the depth ({})",
+                plan.depth);
+  if (plan.flush_interval && !plan.writes)
+    return fail(Errc::InvalidArgument, "--flush-interval needs -w");
+  if (!plan.drains && !plan.flush_interval)
+    return fail(Errc::InvalidArgument, "--no-drain needs --flush-interval");
+  if (!plan.step) plan.step = plan.size;
+  return plan;
+}
+
+// Keeps `depth` requests in flight, as a machine's disk sees them.
+class Bench {
+ public:
+  Bench(DiskLoop& loop, ImageDisk& disk, const BenchPlan& plan)
+      : loop_(loop), disk_(disk), plan_(plan), span_(disk.size() - plan.size + 1) {}
+
+  Result<void> run() {
+    buffers_.resize(std::min(plan_.depth, plan_.count));
+    for (size_t i = 0; i < buffers_.size(); i++) {
+      void* memory = nullptr;
+      if (::posix_memalign(&memory, 4096, plan_.size) != 0)
+        return fail(Errc::NoMemory, "No memory for {} buffers", plan_.depth);
+      buffers_[i].reset(static_cast<std::byte*>(memory));
+      std::fill_n(buffers_[i].get(), plan_.size, plan_.pattern);
+      free_.push_back(i);
+    }
+    loop_.with_lock([&] { submit(); });
+    loop_.wait_until([&] { return in_flight_ == 0 && (submitted_ == plan_.count || error_); });
+    if (error_) return std::move(*error_);
+    return {};
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+
+  void submit() {
+    while (submitted_ < plan_.count && !free_.empty() && !error_ && !waits_for_flush_) {
+      const size_t buffer = free_.back();
+      free_.pop_back();
+      const u64 at = (plan_.offset + submitted_++ * plan_.step) % span_;
+      in_flight_++;
+      disk_.submit({.op = plan_.writes ? DiskOp::Write : DiskOp::Read,
+                    .offset = at,
+                    .data = {buffers_[buffer].get(), plan_.size},
+                    .done = [this, buffer](Result<void> outcome) {
+                      free_.push_back(buffer);
+                      finish(std::move(outcome));
+                    }});
+      if (plan_.flush_interval && submitted_ % plan_.flush_interval == 0) waits_for_flush_ = true;
+    }
+    // A flush covers what is done: with draining, nothing else is in flight then.
+    if (waits_for_flush_ && !flushing_ && (!plan_.drains || in_flight_ == 0)) {
+      flushing_ = true;
+      in_flight_++;
+      disk_.submit({.op = DiskOp::Flush, .done = [this](Result<void> outcome) {
+                      flushing_ = waits_for_flush_ = false;
+                      finish(std::move(outcome));
+                    }});
+    }
+  }
+
+  void finish(Result<void> outcome) {
+    in_flight_--;
+    if (!outcome && !error_) error_ = std::move(outcome.error()).within("Failed request");
+    submit();
+  }
+
+  DiskLoop& loop_;
+  ImageDisk& disk_;
+  const BenchPlan plan_;
+  const u64 span_;
+  std::vector<std::unique_ptr<std::byte, Free>> buffers_;
+  std::vector<size_t> free_;
+  u64 submitted_ = 0;
+  u64 in_flight_ = 0;
+  bool waits_for_flush_ = false;
+  bool flushing_ = false;
+  std::optional<Error> error_;
+};
+
+Result<int> bench(ImageSession& session, const Arguments& arguments) {
+  const BenchPlan plan = TRY(bench_plan(arguments));
   OpenImage how = TRY(open_flags(arguments, "cache"));
-  how.writable = writes;
-  const Child image = TRY(session.open(TRY(only_file(arguments)), how));
-  if (image->size() < size || offset > image->size() - size)
+  how.writable = plan.writes;
+  how.aio = arguments.has("native") ? "native" : arguments.value_or("aio", "");
+  Child image = TRY(session.open(TRY(only_file(arguments)), how));
+  if (image->size() < plan.size || plan.offset > image->size() - plan.size)
     return fail(Errc::InvalidArgument, "'{}' has {} bytes, too few for requests of {} at {}",
-                image->filename(), image->size(), size, offset);
-  const u64 step = step_given ? step_given : size, span = image->size() - size + 1;
-  say(arguments, format("Sending {} {} requests, {} bytes each, {} in parallel (starting at offset "
-                        "{}, step size {})\n",
-                        count, writes ? "write" : "read", size, depth, offset, step));
-  std::atomic<u64> next{0};
-  std::atomic<bool> failed{false};
+                image->filename(), image->size(), plan.size, plan.offset);
+  say(arguments,
+      format("Sending {} {} requests, {} bytes each, {} in parallel (starting at offset {}, step "
+             "size {})\n",
+             plan.count, plan.writes ? "write" : "read", plan.size, plan.depth, plan.offset,
+             plan.step));
+  if (plan.flush_interval)
+    say(arguments, format("Sending flush every {} {}requests\n", plan.flush_interval,
+                          plan.drains ? "" : "un-drained "));
+  const auto loop = TRY(DiskLoop::create(8));
+  std::unique_ptr<ImageDisk> disk =
+      loop->disk(std::move(image), how.cache.writethrough ? ImageDisk::Cache::Writethrough
+                                                          : ImageDisk::Cache::Writeback);
   const auto begin = std::chrono::steady_clock::now();
-  std::vector<std::thread> threads;
-  for (u64 i = 0; i < std::min<u64>(depth, 64); i++)
-    threads.emplace_back([&] {
-      std::vector<std::byte> buffer(static_cast<size_t>(size), static_cast<std::byte>(pattern));
-      for (u64 n; (n = next++) < count && !failed;) {
-        const u64 at = (offset + n * step) % span;
-        const Result<void> done = writes ? image->write(at, buffer, {.fua = how.cache.writethrough})
-                                         : image->read(at, buffer);
-        if (!done || (writes && flush_interval && (n + 1) % flush_interval == 0 && !image->flush()))
-          failed = true;
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
+  const Result<void> ran = Bench(*loop, *disk, plan).run();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  if (failed) return fail(Errc::Io, "A request failed");
+  loop->with_lock([&] { disk.reset(); });
+  TRY(ran);
   std::printf("Run completed in %.3f seconds.\n", took.count());
   return 0;
 }

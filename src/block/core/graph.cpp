@@ -206,6 +206,7 @@ Result<const Driver*> Graph::probe(Node& file, std::string_view filename) {
 
 Result<NodePtr> Graph::open_file(const std::string& name, FileOptions options) {
   Value file = TRY(options_for(name));
+  if (!options.aio.empty()) file.set("aio", options.aio);
   Value top = options.more.is_null() ? Value::object() : std::move(options.more);
   const Value* given = file.find("driver");
   const std::string* text = given ? given->as<std::string>() : nullptr;
@@ -314,6 +315,7 @@ void Graph::leave() {
 }
 
 Graph::Change::Change(Graph& graph) : graph_(graph) {
+  for (GraphUser* user : graph_.users_) user->set_pace(GraphUser::Pace::Hurry);
   for (GraphUser* user : graph_.users_) user->drain();
   std::unique_lock guard(graph_.gate_);
   graph_.changes_++;
@@ -326,6 +328,10 @@ Graph::Change::~Change() {
     graph_.changes_--;
   }
   graph_.gate_changed_.notify_all();
+  for (GraphUser* user : graph_.users_) {
+    user->set_pace(GraphUser::Pace::Resume);
+    user->changed();
+  }
 }
 
 }  // namespace menura

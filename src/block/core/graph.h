@@ -28,6 +28,11 @@ class GraphUser {
  public:
   virtual ~GraphUser() = default;
   virtual void drain() = 0;
+  // Around each change: those who delay requests on purpose let them go until `resume`.
+  enum class Pace : u8 { Hurry, Resume };
+  virtual void set_pace(Pace) {}
+  // After a change: edges may lead elsewhere.
+  virtual void changed() {}
 };
 
 class Graph {
@@ -51,7 +56,8 @@ class Graph {
     bool no_backing = false;
     bool no_io = false;  // only to learn how a name is spelt
     CacheOptions cache;
-    Value more;  // further options of the format's node; null: none
+    std::string aio;  // of a file of the host; empty: what the driver likes best
+    Value more;       // further options of the format's node; null: none
   };
   Result<NodePtr> open_file(const std::string& name, FileOptions options);
   Result<NodePtr> open_file(const std::string& name) { return open_file(name, FileOptions{}); }

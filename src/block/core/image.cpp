@@ -22,7 +22,9 @@ Result<void> Image::discard(u64, u64) { return {}; }
 Result<void> Image::truncate(u64, Preallocation) { return cannot("resize"); }
 Result<void> Image::write_compressed(u64, ConstBytes) { return cannot("compress"); }
 Result<CheckReport> Image::check(Repair) { return cannot("check"); }
-Result<void> Image::amend(const Value&) { return cannot("change options of an image"); }
+Result<void> Image::amend(const Value&, const Progress&) {
+  return cannot("change options of an image");
+}
 Result<void> Image::change_backing(const std::string&, const std::string&) {
   return cannot("take another backing image");
 }

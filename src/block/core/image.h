@@ -7,6 +7,7 @@
 // Example: `Result<void> Mine::read(u64 at, Bytes to) { return file_->read(table_[at / kBlock], to); }`
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 namespace menura {
 
 class BitmapStore;
+class Breakpoints;
 class Image;
 class SnapshotStore;
 
@@ -128,7 +130,9 @@ class Image {
 
   // Each default is Errc::Unsupported, or null.
   virtual Result<CheckReport> check(Repair repair);
-  virtual Result<void> amend(const Value& options);
+  // `progress` hears how much of the whole work is done.
+  using Progress = std::function<void(u64 done, u64 total)>;
+  virtual Result<void> amend(const Value& options, const Progress& progress);
   virtual Result<void> change_backing(const std::string& file, const std::string& format);
   // Drops all content, so that the backing image shows (commit).
   virtual Result<void> make_empty();
@@ -137,6 +141,10 @@ class Image {
   // The machine's state beside the disk's content (savevm); offsets count from 0.
   virtual Result<void> read_vm_state(u64 offset, Bytes to);
   virtual Result<void> write_vm_state(u64 offset, ConstBytes from);
+
+  // A parent's driver has come to a point of its work ("l2_load"): for filters that test it.
+  virtual void reached(std::string_view /*point*/) {}
+  virtual Breakpoints* breakpoints() { return nullptr; }
 
   // What the users of this node do now and allow others: protocols lock their files by it. Called
   // while nothing is in flight.

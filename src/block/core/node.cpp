@@ -1,6 +1,7 @@
 #include "block/core/node.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -110,7 +111,7 @@ std::optional<Direct> Node::peek(u64 offset, u64 length) {
   const u64 size = image_->size();
   if (offset >= size || length > size - offset) return {};
   std::optional<Direct> direct = image_->peek(offset, length);
-  if (direct && (read_only() || options_.detect_zeroes != DetectZeroes::Off))
+  if (direct && (read_only() || options_.detect_zeroes != DetectZeroes::Off || !observers_.empty()))
     direct->writable = false;
   return direct;
 }
@@ -129,6 +130,14 @@ Result<void> Node::read_or_zero(u64 offset, Bytes to) {
   return read(offset < size ? offset : 0, to.first(inside));
 }
 
+template <class Function>
+Result<void> Node::observed(const WriteObserver::Event& event, Function change) {
+  for (WriteObserver* observer : observers_) observer->before(event.offset, event.length);
+  Result<void> done = change();
+  for (WriteObserver* observer : observers_) observer->after(event);
+  return done;
+}
+
 Result<void> Node::write(u64 offset, ConstBytes from, WriteMode mode) {
   TRY(check_write("Writing", offset, from.size()));
   if (from.empty()) return {};
@@ -136,7 +145,8 @@ Result<void> Node::write(u64 offset, ConstBytes from, WriteMode mode) {
     mode.may_unmap = options_.detect_zeroes == DetectZeroes::Unmap;
     return zero(offset, from.size(), mode);
   }
-  TRY(image_->write(offset, from, mode));
+  TRY(observed({WriteObserver::Kind::Write, offset, from.size(), from},
+               [&] { return image_->write(offset, from, mode); }));
   return mode.fua && !image_->supports_fua() ? flush() : Result<void>();
 }
 
@@ -144,10 +154,13 @@ Result<void> Node::zero(u64 offset, u64 length, WriteMode mode) {
   TRY(check_write("Zeroing", offset, length));
   if (length == 0) return {};
   if (options_.discard == DiscardMode::Ignore) mode.may_unmap = false;
-  Result<void> done = image_->zero(offset, length, mode);
-  if (!done && done.error().code == Errc::Unsupported && !mode.no_fallback)
-    done = write_zeroes(offset, length, mode);
-  TRY(std::move(done));
+  const bool may_unmap = mode.may_unmap;
+  TRY(observed({WriteObserver::Kind::Zero, offset, length, {}, may_unmap}, [&] {
+    Result<void> done = image_->zero(offset, length, mode);
+    if (!done && done.error().code == Errc::Unsupported && !mode.no_fallback)
+      done = write_zeroes(offset, length, mode);
+    return done;
+  }));
   return mode.fua && !image_->supports_fua() ? flush() : Result<void>();
 }
 
@@ -164,7 +177,8 @@ Result<void> Node::write_zeroes(u64 offset, u64 length, WriteMode mode) {
 Result<void> Node::discard(u64 offset, u64 length) {
   TRY(check_write("Discarding", offset, length));
   if (length == 0 || options_.discard == DiscardMode::Ignore) return {};
-  return image_->discard(offset, length);
+  return observed({WriteObserver::Kind::Discard, offset, length, {}, true},
+                  [&] { return image_->discard(offset, length); });
 }
 
 Result<void> Node::flush() {
@@ -178,12 +192,15 @@ Result<void> Node::truncate(u64 size, Preallocation preallocation) {
   if (size > kLargestFile)
     return fail(Errc::OutOfRange, "Resizing node '{}' to {} bytes: no file is that large", name_,
                 size);
-  return image_->truncate(size, preallocation);
+  TRY(image_->truncate(size, preallocation));
+  for (const std::unique_ptr<NodeBitmap>& bitmap : bitmaps_) bitmap->bits.resize(size);
+  return {};
 }
 
 Result<void> Node::write_compressed(u64 offset, ConstBytes from) {
   TRY(check_write("Writing", offset, from.size()));
-  return image_->write_compressed(offset, from);
+  return observed({WriteObserver::Kind::Write, offset, from.size(), from},
+                  [&] { return image_->write_compressed(offset, from); });
 }
 
 // --- Edges
@@ -251,6 +268,62 @@ Result<void> Node::set_read_only(bool read_only) {
   TRY(image_->reopen(read_only));
   options_.read_only = read_only;
   return update_permissions();
+}
+
+Result<void> Node::move_users(Node& from, Node& to,
+                              const std::function<bool(const Child&)>& moves) {
+  std::vector<Child*> moved;
+  for (Child* user : from.users_)
+    if (moves(*user)) moved.push_back(user);
+  const auto move = [&](Node& there, Node& here) {
+    for (Child* user : moved) {
+      std::erase(there.users_, user);
+      user->node_ = here.shared_from_this();
+      here.users_.push_back(user);
+    }
+  };
+  const NodePtr keep_from = from.shared_from_this(), keep_to = to.shared_from_this();
+  move(from, to);
+  const auto settle = [&]() -> Result<void> {
+    for (const Child* user : moved) TRY(to.allows(user->use_, user));
+    TRY(from.update_permissions());
+    return to.update_permissions();
+  };
+  Result<void> settled = settle();
+  if (!settled) {
+    move(to, from);
+    // What was granted before is granted again.
+    (void)to.update_permissions().ok();
+    (void)from.update_permissions().ok();
+  }
+  return settled;
+}
+
+Result<NodeBitmap*> Node::add_bitmap(std::string name, u64 granularity) {
+  if (find_bitmap(name))
+    return fail(Errc::Exists, "Node '{}' has a bitmap '{}' already", name_, name);
+  if (!std::has_single_bit(granularity) || granularity < 512 || granularity > 2 * GiB)
+    return fail(Errc::InvalidArgument,
+                "Granularity {} of bitmap '{}': expected a power of two from 512 to 2 GiB",
+                granularity, name);
+  bitmaps_.push_back(std::make_unique<NodeBitmap>(std::move(name), size(), granularity));
+  add_observer(*bitmaps_.back());
+  return bitmaps_.back().get();
+}
+
+NodeBitmap* Node::find_bitmap(std::string_view name) const {
+  for (const std::unique_ptr<NodeBitmap>& bitmap : bitmaps_)
+    if (bitmap->name == name) return bitmap.get();
+  return nullptr;
+}
+
+Result<void> Node::remove_bitmap(std::string_view name) {
+  NodeBitmap* bitmap = find_bitmap(name);
+  if (!bitmap) return fail(Errc::NotFound, "Node '{}' has no bitmap '{}'", name_, name);
+  if (bitmap->busy) return fail(Errc::Busy, "Bitmap '{}' of node '{}' is in use", name, name_);
+  remove_observer(*bitmap);
+  std::erase_if(bitmaps_, [&](const auto& b) { return b.get() == bitmap; });
+  return {};
 }
 
 Result<Child> Child::attach(NodePtr node, Use use) {

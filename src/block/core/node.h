@@ -9,11 +9,13 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "block/core/dirty_bitmap.h"
 #include "block/core/image.h"
 #include "state/properties.h"
 
@@ -78,6 +80,36 @@ class Child {
   Use use_;
 };
 
+// Somebody who must know of each change of a node's content: bitmaps, jobs.
+class WriteObserver {
+ public:
+  enum class Kind : u8 { Write, Zero, Discard };
+  struct Event {
+    Kind kind = Kind::Write;
+    u64 offset = 0, length = 0;
+    ConstBytes bytes = {};  // Write: what was written; empty when it was compressed
+    bool may_unmap = false;
+  };
+  virtual ~WriteObserver() = default;
+  // On the writer's thread, which waits. The content is still the old one.
+  virtual void before(u64 /*offset*/, u64 /*length*/) {}
+  // After the write, whether it failed or not.
+  virtual void after(const Event& event) = 0;
+};
+
+// A bitmap that lives as long as its node does: what was written since it was made or cleared.
+struct NodeBitmap final : WriteObserver {
+  NodeBitmap(std::string n, u64 size, u64 granularity)
+      : name(std::move(n)), bits(size, granularity) {}
+  void after(const Event& event) override {
+    if (enabled) bits.set(event.offset, event.length);
+  }
+  const std::string name;
+  bool enabled = true;
+  bool busy = false;  // an export or job works with it
+  DirtyBitmap bits;
+};
+
 // A parent's child, which knows its role. The Child may be empty (no backing image).
 struct ChildLink {
   std::string name;
@@ -130,6 +162,19 @@ class Node : public std::enable_shared_from_this<Node> {
   Result<void> set_read_only(bool read_only);
   void set_image(const Driver& driver, std::unique_ptr<Image> image);
   NodeOptions& change_options() { return options_; }
+  // Every user of `from` for whom `moves` says so uses `to` instead; on failure nobody does.
+  static Result<void> move_users(Node& from, Node& to,
+                                 const std::function<bool(const Child&)>& moves);
+  // Until removed, it hears of every change; nothing goes around it (peek() promises no writes).
+  void add_observer(WriteObserver& observer) { observers_.push_back(&observer); }
+  void remove_observer(WriteObserver& observer) { std::erase(observers_, &observer); }
+  // Errc::Exists when there is one of that name, Errc::InvalidArgument for a silly granularity.
+  Result<NodeBitmap*> add_bitmap(std::string name, u64 granularity);
+  Result<void> remove_bitmap(std::string_view name);
+  NodeBitmap* find_bitmap(std::string_view name) const;
+  const std::vector<std::unique_ptr<NodeBitmap>>& bitmaps() const { return bitmaps_; }
+
+  void reached(std::string_view point) { image_->reached(point); }
 
  private:
   friend class Child;
@@ -139,6 +184,8 @@ class Node : public std::enable_shared_from_this<Node> {
   Result<void> check_range(const char* verb, u64 offset, u64 length) const;
   Result<void> check_write(const char* verb, u64 offset, u64 length) const;
   Result<void> write_zeroes(u64 offset, u64 length, WriteMode mode);
+  template <class Function>
+  Result<void> observed(const WriteObserver::Event& event, Function change);
   Error in_context(Error error) const;
 
   // Configuration
@@ -150,6 +197,9 @@ class Node : public std::enable_shared_from_this<Node> {
   std::unique_ptr<Image> image_;
   std::vector<std::unique_ptr<ChildLink>> children_;
   std::vector<Child*> users_;
+  std::vector<WriteObserver*> observers_;
+  // State
+  std::vector<std::unique_ptr<NodeBitmap>> bitmaps_;
 };
 
 // The first extent at offset of a whole chain: which image answers, how deep it lies (0: the top),

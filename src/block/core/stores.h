@@ -1,5 +1,5 @@
 // SnapshotStore and BitmapStore: what formats keep beside the present content: internal snapshots,
-// and bitmaps of what was written since a point.
+// and bitmaps of what was written since a point. Breakpoints: where a test stops a driver's work.
 //
 // Owner: the Image that returns them. Threads: nothing else is in flight (Graph::Change, or a tool).
 // Example: `SnapshotStore* s = node->image().snapshots(); if (s) TRY(s->create({.name = "before"}));`
@@ -60,6 +60,20 @@ class BitmapStore {
   virtual Result<void> set_enabled(std::string_view name, bool enabled) = 0;
   virtual Result<BitmapContent> load(std::string_view name) = 0;
   virtual Result<void> store(std::string_view name, const BitmapContent& content) = 0;
+  // Of an enabled bitmap: it goes on from this content, which reaches the file when the image is
+  // closed; until then the file says that the bitmap is not to be trusted.
+  virtual Result<void> continue_from(std::string_view name, const BitmapContent& content) = 0;
+};
+
+// Threads: any. A tag names the stopping point and whoever is stopped by it.
+class Breakpoints {
+ public:
+  virtual ~Breakpoints() = default;
+  // Whoever reaches this point next stops there.
+  virtual Result<void> set(std::string_view point, std::string_view tag) = 0;
+  virtual Result<void> remove(std::string_view tag) = 0;
+  virtual Result<void> resume(std::string_view tag) = 0;
+  virtual bool is_stopped(std::string_view tag) const = 0;
 };
 
 }  // namespace menura

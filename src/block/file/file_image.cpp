@@ -60,8 +60,7 @@ std::span<const std::string_view> enum_names(FileAio) { return kAio; }
 void FileNodeConfig::describe(PropertyVisitor& p) {
   p.required("filename", filename, "path of the file or device");
   p.field("locking", locking, "lock the file against other processes");
-  p.field("aio", aio, "how requests reach the host");
-  p.field("drop-cache", drop_cache, "forget the host's cache when a migration ends");
+  p.field("aio", aio, "who moves the bytes: threads, or the kernel (native, io_uring)");
 }
 
 const Driver kFileDriver{.name = "file",
@@ -150,7 +149,7 @@ Result<Extent> FileImage::map(u64 offset, u64 length) {
 
 std::optional<Direct> FileImage::peek(u64 offset, u64 length) {
   const u64 end = size();
-  if (offset >= end) return {};
+  if (offset >= end || config_.aio == FileAio::Threads) return {};
   return Direct{.fd = fd_.get(),
                 .offset = offset,
                 .length = std::min(length, end - offset),

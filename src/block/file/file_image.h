@@ -17,14 +17,15 @@ namespace menura {
 extern const Driver kFileDriver;
 extern const Driver kHostDeviceDriver;
 
+// Who moves the bytes of requests that come through a machine's loop: worker threads, or the kernel
+// by io_uring ("native" besides demands O_DIRECT), where it has one. Unsaid: io_uring.
 enum class FileAio : u8 { Threads, Native, IoUring };
 std::span<const std::string_view> enum_names(FileAio);
 
 struct FileNodeConfig {
   std::string filename;
   Locking locking = Locking::Auto;
-  FileAio aio = FileAio::Threads;
-  bool drop_cache = true;
+  std::optional<FileAio> aio;
   void describe(PropertyVisitor& p);
 };
 

@@ -273,6 +273,16 @@ Result<void> Bitmaps::store(std::string_view name, const BitmapContent& content)
   return image_.commit();
 }
 
+Result<void> Bitmaps::continue_from(std::string_view name, const BitmapContent& content) {
+  const std::lock_guard guard(mutex_);
+  const auto at = std::ranges::find(recording_, name, &Recording::name);
+  if (at == recording_.end() || at->content.words.size() != content.words.size())
+    return fail(Errc::InvalidArgument, "Bitmap '{}' does not record, or has another size", name);
+  TRY(mark_in_use());
+  at->content = content;
+  return {};
+}
+
 // At new places; nothing refers to them before write_directory().
 Result<void> Bitmaps::store_content(Record& record, const BitmapContent& content) {
   const Qcow2Image::Lock lock(image_.meta_);

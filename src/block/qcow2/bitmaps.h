@@ -29,6 +29,7 @@ class Bitmaps final : public BitmapStore {
   Result<void> set_enabled(std::string_view name, bool enabled) override;
   Result<BitmapContent> load(std::string_view name) override;
   Result<void> store(std::string_view name, const BitmapContent& content) override;
+  Result<void> continue_from(std::string_view name, const BitmapContent& content) override;
 
   struct Record {
     BitmapInfo info;

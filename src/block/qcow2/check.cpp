@@ -278,7 +278,7 @@ Result<CheckReport> Qcow2Image::check(Repair repair) {
   return report;
 }
 
-Result<void> Qcow2Image::amend(const Value& options) {
+Result<void> Qcow2Image::amend(const Value& options, const Progress&) {
   AmendOptions wanted;
   TRY(read_properties(wanted, options, "qcow2"));
   TRY(check_not_corrupt());

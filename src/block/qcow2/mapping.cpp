@@ -105,6 +105,7 @@ Result<u64> Qcow2Image::own_table(u64 guest) {
       return std::move(written.error());
     }
   l1_[index] = table | kCopied;
+  metadata_stale_ = true;
   dirty_l1_.insert(index / 64);
   if (old & kOffsetMask) refcounts_.release(old & kOffsetMask, 1);
   return table;

@@ -13,6 +13,12 @@ namespace menura {
 
 namespace qcow2 {
 
+namespace {
+constexpr std::string_view kOverlapChecks[] = {"none", "constant", "cached", "all"};
+}
+
+std::span<const std::string_view> enum_names(OverlapCheck) { return kOverlapChecks; }
+
 void Config::describe(PropertyVisitor& p) {
   p.field("lazy-refcounts", lazy_refcounts, "postpone writing reference counts");
   p.field("pass-discard-request", pass_discard_request, "pass guest discards on to the file");
@@ -20,12 +26,12 @@ void Config::describe(PropertyVisitor& p) {
   p.field("pass-discard-other", pass_discard_other, "discard when other clusters are freed");
   p.field("discard-no-unref", discard_no_unref, "keep the place of discarded clusters");
   p.field("overlap-check", overlap_check,
-          "what writes are checked against: none, constant, cached, all");
+          "which metadata a write is checked against first: none; constant (what has a fixed "
+          "place); cached (also tables of the active disk); all (also those of snapshots)");
   p.field("cache-size", cache_size, "memory for L2 tables and reference counts together");
   p.field("l2-cache-size", l2_cache_size, "memory for L2 tables");
   p.field("l2-cache-entry-size", l2_cache_entry_size, "bytes of a table read at once");
   p.field("refcount-cache-size", refcount_cache_size, "memory for reference counts");
-  p.field("cache-clean-interval", cache_clean_interval, "seconds");
 }
 
 namespace {
@@ -99,6 +105,7 @@ Result<void> Qcow2Image::load_l1(u64 offset, u64 entries) {
   std::vector<std::byte> bytes(static_cast<size_t>(entries * 8));
   TRY(file_->read_or_zero(offset, bytes), "Reading the L1 table");
   l1_.resize(static_cast<size_t>(entries));
+  metadata_stale_ = true;
   for (size_t i = 0; i < l1_.size(); i++) l1_[i] = load_be<u64>(bytes, i * 8);
   return {};
 }

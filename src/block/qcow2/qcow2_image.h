@@ -27,18 +27,22 @@ class Snapshots;
 class Bitmaps;
 class Checker;
 
+// What a write to a cluster is checked against before: the tables at fixed places, all that memory
+// knows of, or what snapshots refer to as well.
+enum class OverlapCheck : u8 { None, Constant, Cached, All };
+std::span<const std::string_view> enum_names(OverlapCheck);
+
 struct Config {
   std::optional<bool> lazy_refcounts;
   std::optional<bool> pass_discard_request;
   bool pass_discard_snapshot = true;
   bool pass_discard_other = false;
   bool discard_no_unref = false;
-  std::string overlap_check = "cached";
+  OverlapCheck overlap_check = OverlapCheck::Cached;
   std::optional<Size> cache_size;
   Size l2_cache_size{32 * MiB};
   Size l2_cache_entry_size{4096};
   Size refcount_cache_size{4 * MiB};
-  u64 cache_clean_interval = 600;
   void describe(PropertyVisitor& p);
 };
 
@@ -80,7 +84,7 @@ class Qcow2Image final : public Image {
   ImageInfo info() override;
   std::optional<u64> allocated_size() override;
   Result<CheckReport> check(Repair repair) override;
-  Result<void> amend(const Value& options) override;
+  Result<void> amend(const Value& options, const Progress& progress) override;
   Result<void> change_backing(const std::string& file, const std::string& format) override;
   Result<void> make_empty() override;
   SnapshotStore* snapshots() override;
@@ -156,7 +160,10 @@ class Qcow2Image final : public Image {
   bool reads_as_zero(const Entry& entry, u64 guest) const;
   Result<u64> allocate_bytes(u64 size);
   Result<void> write_packed(u64 offset, ConstBytes packed);
-  Result<bool> is_metadata(u64 host, u64 length) const;
+
+  // overlap.cpp
+  Result<bool> is_metadata(u64 host, u64 length);
+  Result<void> list_metadata();
 
   // zero.cpp
   enum class Drop : u8 { Zero, ZeroUnmap, Discard, Empty };
@@ -196,6 +203,10 @@ class Qcow2Image final : public Image {
   bool lazy_ = false;
   bool marked_dirty_ = false;
   bool showing_snapshot_ = false;
+  // Clusters of metadata, sorted: by overlap_check; made anew when it is stale.
+  std::vector<u64> metadata_;
+  bool metadata_stale_ = true;
+  u64 metadata_blocks_ = 0;            // reference count blocks among them
   std::optional<u64> compressed_end_;  // where the next compressed cluster may follow the last
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Bitmaps> bitmaps_;  // once writable, or asked for

@@ -31,12 +31,9 @@ Result<void> Refcounts::load() {
   }
   while (!table_.empty() && table_.back() == 0) table_.pop_back();
   cache_.clear();
+  blocks_made_++;
   hint_ = 0;
   return {};
-}
-
-bool Refcounts::is_block(u64 cluster_offset) const {
-  return std::ranges::find(table_, cluster_offset) != table_.end();
 }
 
 u64 Refcounts::load_count(const Slice& slice, u64 index) const {
@@ -150,6 +147,7 @@ Result<void> Refcounts::make_block(u64 index) {
   TRY(file_->flush());
   if (table_.size() <= index) table_.resize(index + 1);
   table_[index] = offset;
+  blocks_made_++;
   if (Result<void> written = write_table_entry(index); !written) {
     table_[index] = 0;
     return written;
@@ -197,6 +195,7 @@ Result<void> Refcounts::grow_table(u64 blocks) {
   header_.reftable_offset = at;
   header_.reftable_clusters = static_cast<u32>(clusters);
   table_ = std::move(table);
+  blocks_made_++;
   fresh_from_ = std::max(fresh_from_, block_at + cluster_size);
   end_ = std::max(end_, block_at + cluster_size);
   return {};

@@ -58,7 +58,8 @@ class Refcounts {
 
   TableCache& cache() { return cache_; }
   const std::vector<u64>& table() const { return table_; }
-  bool is_block(u64 cluster_offset) const;
+  // Counts up whenever table() changes or moves.
+  u64 blocks_made() const { return blocks_made_; }
 
  private:
   Result<Slice*> slice_of(u64 cluster, bool make_block);
@@ -82,6 +83,7 @@ class Refcounts {
   u64 hint_ = 0;            // cluster: below it, nothing is free
   u64 fresh_from_ = 0;
   u64 end_ = 0;
+  u64 blocks_made_ = 0;
   std::vector<Release> released_;
 };
 

@@ -47,6 +47,7 @@ Result<void> Qcow2Image::grow_l1(u64 entries) {
   header_.l1_offset = offset;
   header_.l1_size = static_cast<u32>(entries);
   l1_.resize(static_cast<size_t>(entries));
+  metadata_stale_ = true;
   if (old_clusters) refcounts_.release(old_offset, old_clusters);
   return {};
 }

@@ -221,6 +221,7 @@ Result<void> Snapshots::write_table(std::vector<Record> records) {
   image_.header_.snapshots_offset = offset;
   records_ = std::move(records);
   table_bytes_ = table.size();
+  image_.metadata_stale_ = true;
   return {};
 }
 

@@ -26,12 +26,12 @@ class Snapshots final : public SnapshotStore {
   Result<void> show(std::string_view snapshot) override;
   const std::vector<Record>& records() const { return records_; }
   u64 table_bytes() const { return table_bytes_; }
+  Result<std::vector<u64>> l1_of(const Record& record) const;
 
  private:
   explicit Snapshots(Qcow2Image& image) : image_(image) {}
   Result<void> parse();
   Result<size_t> find(std::string_view snapshot) const;
-  Result<std::vector<u64>> l1_of(const Record& record) const;
   // One use more or less of everything the table leads to.
   Result<void> count_tree(const std::vector<u64>& l1, i64 delta);
   Result<void> set_copied_flags(bool by_count);

@@ -45,14 +45,6 @@ Result<void> Qcow2Image::write_guest(u64 offset, ConstBytes from) {
   return commit_if_full();
 }
 
-Result<bool> Qcow2Image::is_metadata(u64 host, u64 length) const {
-  const auto overlaps = [&](u64 offset, u64 size) {
-    return size && host < offset + size && offset < host + length;
-  };
-  return overlaps(0, cluster_size()) || overlaps(header_.l1_offset, u64{header_.l1_size} * 8) ||
-         overlaps(header_.reftable_offset, header_.reftable_clusters * cluster_size());
-}
-
 Result<Qcow2Image::WritePlan> Qcow2Image::plan_write(Lock& lock, u64 offset, u64 length) {
   const u64 end = offset + length;
   for (;;) {

@@ -75,6 +75,7 @@ Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) 
   options.force_share = how.force_share;
   options.no_backing = how.no_backing;
   options.cache = how.cache.node;
+  options.aio = how.aio;
   options.more = Value::object();
   if (how.unmap) options.more.set("discard", "unmap");
   std::string file = name;

@@ -38,6 +38,7 @@ struct OpenImage {
   bool no_backing = false;
   bool image_opts = false;  // the name is options, not a file name
   bool unmap = true;        // zeroing and discarding may give space back
+  std::string aio;          // of the file below; empty: what it likes best
   CacheMode cache;
 };
 
