@@ -23,6 +23,7 @@ PACKAGES = {
     "zlib1g-dev": "compressed clusters",
     "libssl-dev": "TLS and disk encryption",
     "libseccomp-dev": "sandbox",
+    "libgnutls28-dev": "TLS of NBD",
     # Tests and checks
     "libgtest-dev": "unit tests",
     "libgmock-dev": "matchers of the unit tests",
@@ -48,7 +49,12 @@ PACKAGES = {
     "gdb": "judges the GDB server",
     "libvirt-daemon-driver-qemu": "judges the program as an emulator",
     "python3-libvirt": "starts guests through libvirt",
-    "qemu-utils": "qemu-img: judges our disk images",
+    "qemu-utils": "qemu-img, qemu-nbd: judge our disk images and NBD",
+    "libnbd-bin": "nbdinfo, nbdcopy: judge our NBD server",
+    "python3-libnbd": "speaks to our NBD server in every way there is",
+    "nbdkit": "an NBD server that fails, delays and truncates: judges our NBD client",
+    "fio": "loads our NBD server with its nbd engine",
+    "gnutls-bin": "makes certificates for the tests of TLS",
 }
 
 

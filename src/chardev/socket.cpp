@@ -8,8 +8,8 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "base/socket_address.h"
 #include "base/units.h"
-#include "chardev/address.h"
 #include "chardev/kinds.h"
 #include "chardev/nonblocking.h"
 #include "chardev/stream.h"
@@ -48,7 +48,14 @@ class SocketChardev final : public StreamChardev {
     if (config_.server && config_.reconnect > 0)
       return fail(Errc::InvalidArgument, "reconnect is for a client, not for a server");
     if (config_.fd) return open_inherited(UniqueFd(*config_.fd));
-    addresses_ = TRY(SocketAddress::resolve(config_));
+    const SocketPlace place{.path = config_.path,
+                            .abstract = config_.abstract,
+                            .host = config_.host,
+                            .port = config_.port,
+                            .ipv4 = config_.ipv4,
+                            .ipv6 = config_.ipv6};
+    addresses_ = TRY(
+        SocketAddress::resolve(place, config_.server ? SocketRole::Server : SocketRole::Client));
     if (config_.server) {
       listening_ = TRY(addresses_[0].listen());
       listening_path_ = addresses_[0].file_path();

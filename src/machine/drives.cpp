@@ -1,12 +1,8 @@
 #include "machine/drives.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-
-#include "base/fd.h"
 #include "base/text.h"
 #include "block/drivers.h"
+#include "block/temporary_overlay.h"
 
 namespace menura {
 
@@ -46,32 +42,6 @@ Result<NodePtr> Drives::open_node(const DriveOptions& options) {
   return graph_.open(std::move(top));
 }
 
-// A qcow2 image above it in a file that has no name any more.
-Result<NodePtr> Drives::with_overlay(NodePtr image, const std::string& id) {
-  const char* folder = std::getenv("TMPDIR");
-  std::string path = format("{}/menura-overlay-XXXXXX", folder ? folder : "/var/tmp");
-  const UniqueFd made(::mkstemp(path.data()));
-  if (!made) return fail_errno(errno, "Making the temporary overlay '{}' of drive '{}'", path, id);
-  const auto open_overlay = [&]() -> Result<NodePtr> {
-    TRY(graph_.create("qcow2", path, (image->size() + 511) & ~u64{511}, Value::object()));
-    Value file = Value::object();
-    file.set("driver", "file");
-    file.set("filename", path);
-    Value overlay = Value::object();
-    overlay.set("driver", "qcow2");
-    overlay.set("file", std::move(file));
-    overlay.set("backing", image->name());
-    overlay.set("discard", "unmap");
-    Value cache = Value::object();
-    cache.set("no-flush", true);
-    overlay.set("cache", std::move(cache));
-    return graph_.open(std::move(overlay));
-  };
-  Result<NodePtr> overlay = open_overlay();
-  ::unlink(path.c_str());
-  return TRY(std::move(overlay), "Making the temporary overlay of drive '{}'", id);
-}
-
 Result<void> Drives::open(const DriveOptions& options) {
   DriveOptions mine = options;
   if (mine.id.empty()) mine.id = format("drive{}", drives_.size());
@@ -79,7 +49,7 @@ Result<void> Drives::open(const DriveOptions& options) {
     if (other->options.id == mine.id)
       return fail(Errc::Exists, "-drive: there is a drive '{}' already", mine.id);
   NodePtr node = TRY(open_node(mine), "-drive file={}", mine.file_name());
-  if (mine.snapshot) node = TRY(with_overlay(std::move(node), mine.id));
+  if (mine.snapshot) node = TRY(open_temporary_overlay(std::move(node)), "-drive id={}", mine.id);
   TRY(use(std::move(node), std::move(mine)), "-drive");
   return {};
 }

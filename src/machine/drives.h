@@ -35,7 +35,6 @@ class Drives {
 
  private:
   Result<NodePtr> open_node(const DriveOptions& options);
-  Result<NodePtr> with_overlay(NodePtr image, const std::string& id);
   Result<Drive*> use(NodePtr node, DriveOptions options);
 
   const ImageDisk::Wiring wiring_;

@@ -43,8 +43,8 @@ NodeOptions inherit(const NodeOptions* parent, ChildRole role) {
 
 }  // namespace
 
-Graph::Graph(std::span<const Driver* const> drivers, SecretLookup secrets)
-    : drivers_(drivers), secrets_(std::move(secrets)) {}
+Graph::Graph(std::span<const Driver* const> drivers, SecretLookup secrets, TlsLookup tls)
+    : drivers_(drivers), secrets_(std::move(secrets)), tls_(std::move(tls)) {}
 
 Graph::~Graph() {
   while (!named_.empty()) named_.pop_back();
@@ -67,6 +67,11 @@ Result<const Driver*> Graph::driver(std::string_view name) const {
 Result<std::string> Graph::secret(std::string_view id) const {
   if (!secrets_) return fail(Errc::NotFound, "No -object secret is called '{}'", id);
   return secrets_(id);
+}
+
+Result<std::shared_ptr<const TlsCredentials>> Graph::tls_credentials(std::string_view id) const {
+  if (!tls_) return fail(Errc::NotFound, "No TLS credentials with id '{}'", id);
+  return tls_(id);
 }
 
 Node* Graph::find(std::string_view node_name) const {

@@ -23,6 +23,8 @@
 
 namespace menura {
 
+class TlsCredentials;
+
 // Somebody whose requests must end before the graph changes.
 class GraphUser {
  public:
@@ -39,8 +41,12 @@ class Graph {
  public:
   // The bytes of a secret object by its id.
   using SecretLookup = std::function<Result<std::string>(std::string_view id)>;
+  // A tls-creds object by its id.
+  using TlsLookup =
+      std::function<Result<std::shared_ptr<const TlsCredentials>>(std::string_view id)>;
 
-  explicit Graph(std::span<const Driver* const> drivers, SecretLookup secrets = {});
+  explicit Graph(std::span<const Driver* const> drivers, SecretLookup secrets = {},
+                 TlsLookup tls = {});
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
@@ -77,6 +83,7 @@ class Graph {
   Result<const Driver*> driver(std::string_view name) const;  // with did-you-mean
   std::span<const Driver* const> drivers() const { return drivers_; }
   Result<std::string> secret(std::string_view id) const;
+  Result<std::shared_ptr<const TlsCredentials>> tls_credentials(std::string_view id) const;
 
   Node* find(std::string_view node_name) const;
   const std::vector<Node*>& nodes() const { return nodes_; }
@@ -130,6 +137,7 @@ class Graph {
   // Wiring
   const std::span<const Driver* const> drivers_;
   const SecretLookup secrets_;
+  const TlsLookup tls_;
   // State
   std::vector<Node*> nodes_;    // in the order of their making
   std::vector<NodePtr> named_;  // add()

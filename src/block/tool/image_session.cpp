@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "block/drivers.h"
+#include "tls/credentials.h"
 
 namespace menura {
 
@@ -26,7 +27,36 @@ Result<CacheMode> parse_cache_mode(std::string_view name) {
               join(kNames, ", "), suggestion(name, kNames));
 }
 
+Result<void> SecretObjects::check_new(const std::string& id) const {
+  if (!secrets_.contains(id) && !tls_.contains(id)) return {};
+  return fail(Errc::Exists, "There is an object '{}' already", id);
+}
+
 Result<void> SecretObjects::add(std::string_view option) {
+  Value given =
+      option.starts_with('{') ? TRY(parse_json(option)) : TRY(parse_keyval(option, "qom-type"));
+  const Value* type = given.find("qom-type");
+  const std::string* name = type ? type->as<std::string>() : nullptr;
+  if (!name) return fail(Errc::InvalidArgument, "An object begins with its type: secret,id=...");
+  if (*name == "secret") return add_secret(given);
+  if (!TlsCredentials::kind_of(*name))
+    return fail(Errc::Unsupported,
+                "There is no object type '{}' here, only secret and tls-creds-x509, -psk, -anon",
+                *name);
+  const Value* id = given.find("id");
+  if (!id || !id->as<std::string>())
+    return fail(Errc::InvalidArgument, "An object of type '{}' needs an 'id'", *name);
+  const std::string kept = *id->as<std::string>(), kind = *name;
+  TRY(check_new(kept));
+  given.erase("qom-type");
+  given.erase("id");
+  tls_[kept] = TRY(
+      TlsCredentials::load(kind, given, [this](std::string_view secret) { return find(secret); }),
+      "Object '{}'", kept);
+  return {};
+}
+
+Result<void> SecretObjects::add_secret(const Value& given) {
   struct Secret {
     std::string type, id, data, file, format = "raw";
     void describe(PropertyVisitor& p) {
@@ -37,11 +67,8 @@ Result<void> SecretObjects::add(std::string_view option) {
       p.field("format", format, "raw or base64");
     }
   } secret;
-  const Value given =
-      option.starts_with('{') ? TRY(parse_json(option)) : TRY(parse_keyval(option, "qom-type"));
   TRY(read_properties(secret, given, "object"));
-  if (secret.type != "secret")
-    return fail(Errc::Unsupported, "Object type '{}' is not there, only secret is", secret.type);
+  TRY(check_new(secret.id));
   if (secret.data.empty() == secret.file.empty())
     return fail(Errc::InvalidArgument, "Secret '{}' needs either 'data' or 'file'", secret.id);
   std::string bytes = secret.data;
@@ -54,8 +81,7 @@ Result<void> SecretObjects::add(std::string_view option) {
     return fail(Errc::InvalidArgument, "Secret '{}': format is raw or base64, not '{}'", secret.id,
                 secret.format);
   }
-  if (!secrets_.emplace(secret.id, std::move(bytes)).second)
-    return fail(Errc::Exists, "There is an object '{}' already", secret.id);
+  secrets_[secret.id] = std::move(bytes);
   return {};
 }
 
@@ -65,10 +91,18 @@ Result<std::string> SecretObjects::find(std::string_view id) const {
   return found->second;
 }
 
-ImageSession::ImageSession()
-    : graph_(all_drivers(), [this](std::string_view id) { return secrets_.find(id); }) {}
+Result<std::shared_ptr<const TlsCredentials>> SecretObjects::find_tls(std::string_view id) const {
+  const auto found = tls_.find(id);
+  if (found == tls_.end()) return fail(Errc::NotFound, "No TLS credentials with id '{}'", id);
+  return found->second;
+}
 
-Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) {
+ImageSession::ImageSession()
+    : graph_(
+          all_drivers(), [this](std::string_view id) { return secrets_.find(id); },
+          [this](std::string_view id) { return secrets_.find_tls(id); }) {}
+
+Result<NodePtr> ImageSession::open_node(const std::string& name, const OpenImage& how) {
   Graph::FileOptions options;
   options.format = how.format;
   options.read_only = !how.writable;
@@ -78,6 +112,7 @@ Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) 
   options.aio = how.aio;
   options.more = Value::object();
   if (how.unmap) options.more.set("discard", "unmap");
+  if (!how.detect_zeroes.empty()) options.more.set("detect-zeroes", how.detect_zeroes);
   std::string file = name;
   if (how.image_opts) {
     if (!how.format.empty())
@@ -86,7 +121,11 @@ Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) 
     const Value given = TRY(parse_keyval(name, "driver"));
     file = "json:" + to_json(given);
   }
-  NodePtr node = TRY(graph_.open_file(file, std::move(options)));
+  return graph_.open_file(file, std::move(options));
+}
+
+Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) {
+  NodePtr node = TRY(open_node(name, how));
   const u8 writes = how.writable ? kWrite | kResize : 0;
   const u8 shares = how.writable ? kConsistentRead : kAllPermissions;
   return Child::attach(

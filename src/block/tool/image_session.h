@@ -20,15 +20,21 @@ struct CacheMode {
 };
 Result<CacheMode> parse_cache_mode(std::string_view name);
 
-// The objects of --object: secrets by id (raw or base64; in the option, or in a file).
+// The objects of --object: secrets by id (raw or base64; in the option, or in a file), and
+// credentials for TLS.
 class SecretObjects {
  public:
   // "secret,id=s0,file=/x,format=base64", or JSON. Other kinds are Errc::Unsupported.
   Result<void> add(std::string_view option);
   Result<std::string> find(std::string_view id) const;
+  Result<std::shared_ptr<const TlsCredentials>> find_tls(std::string_view id) const;
 
  private:
+  Result<void> add_secret(const Value& given);
+  Result<void> check_new(const std::string& id) const;
+
   std::map<std::string, std::string, std::less<>> secrets_;
+  std::map<std::string, std::shared_ptr<const TlsCredentials>, std::less<>> tls_;
 };
 
 struct OpenImage {
@@ -36,9 +42,10 @@ struct OpenImage {
   bool writable = false;
   bool force_share = false;
   bool no_backing = false;
-  bool image_opts = false;  // the name is options, not a file name
-  bool unmap = true;        // zeroing and discarding may give space back
-  std::string aio;          // of the file below; empty: what it likes best
+  bool image_opts = false;         // the name is options, not a file name
+  bool unmap = true;               // zeroing and discarding may give space back
+  std::string aio = {};            // of the file below; empty: what it likes best
+  std::string detect_zeroes = {};  // as the node's option; empty: its default
   CacheMode cache;
 };
 
@@ -47,6 +54,9 @@ class ImageSession {
   ImageSession();
   Graph& graph() { return graph_; }
   SecretObjects& secrets() { return secrets_; }
+  const SecretObjects& secrets() const { return secrets_; }
+  Result<NodePtr> open_node(const std::string& name, const OpenImage& how);
+  // The same, with this program as its user.
   Result<Child> open(const std::string& name, const OpenImage& how);
 
  private:

@@ -1,4 +1,4 @@
-#include "chardev/address.h"
+#include "base/socket_address.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -11,36 +11,38 @@
 
 namespace menura {
 
-Result<SocketAddress> SocketAddress::unix_path(const SocketConfig& config) {
+Result<SocketAddress> SocketAddress::unix_path(const SocketPlace& place) {
   SocketAddress address;
   auto* const name = reinterpret_cast<sockaddr_un*>(&address.storage_);
-  const size_t start = config.abstract ? 1 : 0;  // an abstract name follows a zero byte, unix(7)
-  if (config.path.size() + 1 > sizeof name->sun_path)
+  const size_t start = place.abstract ? 1 : 0;  // an abstract name follows a zero byte, unix(7)
+  if (place.path.size() + 1 > sizeof name->sun_path)
     return fail(Errc::InvalidArgument, "The socket path '{}' is longer than the {} bytes allowed",
-                config.path, sizeof name->sun_path - 1);
+                place.path, sizeof name->sun_path - 1);
   name->sun_family = AF_UNIX;
-  std::memcpy(name->sun_path + start, config.path.data(), config.path.size());
+  std::memcpy(name->sun_path + start, place.path.data(), place.path.size());
   // A path ends with a zero byte; an abstract name is as long as it is.
-  address.size_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + config.path.size() + 1);
+  address.size_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + place.path.size() + 1);
   return address;
 }
 
-Result<std::vector<SocketAddress>> SocketAddress::resolve(const SocketConfig& config) {
-  if (!config.path.empty()) return std::vector{TRY(unix_path(config))};
-  if (config.host.empty() && !config.server)
+Result<std::vector<SocketAddress>> SocketAddress::resolve(const SocketPlace& place,
+                                                          SocketRole role) {
+  const bool is_server = role == SocketRole::Server;
+  if (!place.path.empty()) return std::vector{TRY(unix_path(place))};
+  if (place.host.empty() && !is_server)
     return fail(Errc::InvalidArgument, "A client socket needs a path, or a host and a port");
-  if (config.port.empty()) return fail(Errc::InvalidArgument, "A TCP socket needs a port");
-  if (!config.ipv4 && !config.ipv6)
+  if (place.port.empty()) return fail(Errc::InvalidArgument, "A TCP socket needs a port");
+  if (!place.ipv4 && !place.ipv6)
     return fail(Errc::InvalidArgument, "ipv4=off and ipv6=off leave no address");
   addrinfo hints{};
-  hints.ai_family = !config.ipv6 ? AF_INET : !config.ipv4 ? AF_INET6 : AF_UNSPEC;
+  hints.ai_family = !place.ipv6 ? AF_INET : !place.ipv4 ? AF_INET6 : AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = config.server ? AI_PASSIVE : 0;
+  hints.ai_flags = is_server ? AI_PASSIVE : 0;
   addrinfo* found = nullptr;
-  const int status = ::getaddrinfo(config.host.empty() ? nullptr : config.host.c_str(),
-                                   config.port.c_str(), &hints, &found);
+  const int status = ::getaddrinfo(place.host.empty() ? nullptr : place.host.c_str(),
+                                   place.port.c_str(), &hints, &found);
   if (status != 0)
-    return fail(Errc::NotFound, "Resolving '{}:{}': {}", config.host, config.port,
+    return fail(Errc::NotFound, "Resolving '{}:{}': {}", place.host, place.port,
                 ::gai_strerror(status));
   std::vector<SocketAddress> addresses;
   for (const addrinfo* info = found; info; info = info->ai_next) {
@@ -92,7 +94,7 @@ Result<UniqueFd> SocketAddress::make_socket() const {
   return fd;
 }
 
-Result<UniqueFd> SocketAddress::listen() const {
+Result<UniqueFd> SocketAddress::listen(int backlog) const {
   UniqueFd fd = TRY(make_socket());
   if (is_tcp()) {
     const int on = 1;  // a restart need not wait for old connections to time out
@@ -103,7 +105,7 @@ Result<UniqueFd> SocketAddress::listen() const {
     TRY(remove_if_stale());
     status = ::bind(fd.get(), get(), size_);
   }
-  if (status != 0 || ::listen(fd.get(), 1) != 0)
+  if (status != 0 || ::listen(fd.get(), backlog) != 0)
     return fail_errno(errno, "Listening on {}", text());
   return fd;
 }

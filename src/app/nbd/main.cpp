@@ -1,0 +1,52 @@
+// menura-nbd: exports a disk image over NBD, as qemu-nbd(8) does.
+#include <cstdio>
+#include <cstdlib>
+
+#include "app/nbd/serve.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include "base/version.h"
+
+namespace menura::nbd {
+namespace {
+
+Result<void> start_traces(const std::vector<std::string>& patterns) {
+  for (std::string_view pattern : patterns) {
+    if (pattern.starts_with("enable=")) pattern.remove_prefix(7);
+    if (!enable_trace(pattern))
+      return fail(Errc::NotFound, "--trace: no event's name matches '{}'", pattern);
+  }
+  return {};
+}
+
+Result<void> run(const std::vector<std::string>& words) {
+  const Options options = TRY(read_options(words));
+  if (options.task == Options::Task::Help) {
+    std::fputs(help_text().c_str(), stdout);
+    return {};
+  }
+  if (options.task == Options::Task::Version) {
+    std::printf("menura-nbd version %s\n", std::string(version()).c_str());
+    return {};
+  }
+  set_log_level(options.verbose ? LogLevel::Info : LogLevel::Warning);
+  TRY(start_traces(options.traces));
+  UniqueFd inherited = TRY(inherited_socket());
+  Background background;
+  if (options.fork) background = TRY(Background::start());
+  ImageSession session;
+  for (const std::string& object : options.objects) TRY(session.secrets().add(object));
+  return serve(session, options, std::move(inherited), background);
+}
+
+}  // namespace
+}  // namespace menura::nbd
+
+int main(int count, char** words) {
+  const menura::Result<void> done =
+      menura::nbd::run(std::vector<std::string>(words + 1, words + count));
+  std::fflush(stdout);
+  if (done) return EXIT_SUCCESS;
+  std::fprintf(stderr, "menura-nbd: %s\n", done.error().text.c_str());
+  return EXIT_FAILURE;
+}
