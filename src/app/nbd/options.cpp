@@ -11,45 +11,39 @@ namespace menura::nbd {
 
 namespace {
 
-struct Row {
-  Flag flag;
-  std::string_view value;  // what its argument is called
-  std::string_view help;
-};
-
 // In the order of --help.
-constexpr Row kRows[] = {
-    {{'h', "help"}, "", "show this text"},
-    {{'V', "version"}, "", "show the version"},
-    {{'v', "verbose"}, "", "tell on standard error who comes and goes"},
-    {{'T', "trace", true}, "PATTERN", "trace the events of that name"},
-    {{0, "object", true}, "TYPE,id=ID,...", "make a secret, or credentials for TLS"},
-    {{'p', "port", true}, "PORT", "TCP port (10809)"},
-    {{'b', "bind", true}, "ADDRESS", "host name or address to listen on (all)"},
-    {{'k', "socket", true}, "PATH", "a UNIX domain socket instead of TCP"},
-    {{0, "tls-creds", true}, "ID", "speak TLS only, with this object's credentials"},
-    {{0, "tls-hostname", true}, "NAME", "with --list: whose certificate to expect"},
-    {{'L', "list"}, "", "serve nothing: list the exports of the server there"},
-    {{'e', "shared", true}, "N", "so many clients at once (1); 0: up to 1000"},
-    {{'t', "persistent"}, "", "go on when the last client has left"},
-    {{0, "handshake-limit", true}, "SECONDS", "how long a client may negotiate (10)"},
-    {{0, "fork"}, "", "return when clients can connect, serve in the background"},
-    {{0, "pid-file", true}, "PATH", "write the server's process ID there"},
-    {{'x', "export-name", true}, "NAME", "the export's name (empty)"},
-    {{'D', "description", true}, "TEXT", "what clients can show people about it"},
-    {{'B', "bitmap", true}, "NAME", "let clients see this dirty bitmap; may be repeated"},
-    {{'A', "allocation-depth"}, "", "let clients see which image of the chain has what"},
-    {{'f', "format", true}, "FORMAT", "the image's format (by its first bytes)"},
-    {{0, "image-opts"}, "", "FILE is options, driver=...,file.filename=..."},
-    {{'o', "offset", true}, "SIZE", "begin the export that far into the image"},
-    {{'r', "read-only"}, "", "let nobody write"},
-    {{'s', "snapshot"}, "", "keep writes in a file that is gone afterwards"},
-    {{'l', "load-snapshot", true}, "NAME", "show an internal snapshot, read-only"},
-    {{'n', "nocache"}, "", "the same as --cache=none"},
-    {{0, "cache", true}, "MODE", "none, writeback (default), writethrough, directsync, unsafe"},
-    {{0, "aio", true}, "MODE", "threads is all there is"},
-    {{0, "discard", true}, "MODE", "what to do with clients' trims: ignore (default), unmap"},
-    {{0, "detect-zeroes", true}, "MODE", "turn written zeroes into holes: off, on, unmap"},
+constexpr Flag kFlags[] = {
+    {'h', "help", "", "show this text"},
+    {'V', "version", "", "show the version"},
+    {'v', "verbose", "", "tell on standard error who comes and goes"},
+    {'T', "trace", "PATTERN", "trace the events of that name"},
+    {0, "object", "TYPE,id=ID,...", "make a secret, or credentials for TLS"},
+    {'p', "port", "PORT", "TCP port (10809)"},
+    {'b', "bind", "ADDRESS", "host name or address to listen on (all)"},
+    {'k', "socket", "PATH", "a UNIX domain socket instead of TCP"},
+    {0, "tls-creds", "ID", "speak TLS only, with this object's credentials"},
+    {0, "tls-hostname", "NAME", "with --list: whose certificate to expect"},
+    {'L', "list", "", "serve nothing: list the exports of the server there"},
+    {'e', "shared", "N", "so many clients at once (1); 0: up to 1000"},
+    {'t', "persistent", "", "go on when the last client has left"},
+    {0, "handshake-limit", "SECONDS", "how long a client may negotiate (10)"},
+    {0, "fork", "", "return when clients can connect, serve in the background"},
+    {0, "pid-file", "PATH", "write the server's process ID there"},
+    {'x', "export-name", "NAME", "the export's name (empty)"},
+    {'D', "description", "TEXT", "what clients can show people about it"},
+    {'B', "bitmap", "NAME", "let clients see this dirty bitmap; may be repeated"},
+    {'A', "allocation-depth", "", "let clients see which image of the chain has what"},
+    {'f', "format", "FORMAT", "the image's format (by its first bytes)"},
+    {0, "image-opts", "", "FILE is options, driver=...,file.filename=..."},
+    {'o', "offset", "SIZE", "begin the export that far into the image"},
+    {'r', "read-only", "", "let nobody write"},
+    {'s', "snapshot", "", "keep writes in a file that is gone afterwards"},
+    {'l', "load-snapshot", "NAME", "show an internal snapshot, read-only"},
+    {'n', "nocache", "", "the same as --cache=none"},
+    {0, "cache", "MODE", "none, writeback (default), writethrough, directsync, unsafe"},
+    {0, "aio", "MODE", "threads is all there is"},
+    {0, "discard", "MODE", "what to do with clients' trims: ignore (default), unmap"},
+    {0, "detect-zeroes", "MODE", "turn written zeroes into holes: off, on, unmap"},
 };
 
 Error wrong(std::string_view flag, std::string_view value,
@@ -151,9 +145,7 @@ Result<void> read_export(const Arguments& arguments, Options& options) {
 }  // namespace
 
 Result<Options> read_options(const std::vector<std::string>& words) {
-  std::vector<Flag> flags;
-  for (const Row& row : kRows) flags.push_back(row.flag);
-  const Arguments arguments = TRY(Arguments::parse(flags, words));
+  const Arguments arguments = TRY(Arguments::parse(kFlags, words));
   Options options;
   using Task = Options::Task;
   options.task = arguments.has("help")      ? Task::Help
@@ -189,17 +181,10 @@ Result<Options> read_options(const std::vector<std::string>& words) {
 }
 
 std::string help_text() {
-  std::string text =
-      "Exports a disk image to NBD clients.\n\n"
-      "usage: menura-nbd [OPTION...] IMAGE\n"
-      "       menura-nbd --list [OPTION...]\n\n";
-  for (const Row& row : kRows) {
-    std::string left = row.flag.letter ? format("  -{}, ", row.flag.letter) : "      ";
-    left += format("--{}", row.flag.name);
-    if (row.flag.takes_value) left += format(" {}", row.value);
-    text += format("{:<34}{}\n", left, row.help);
-  }
-  return text +
+  return "Exports a disk image to NBD clients.\n\n"
+         "usage: menura-nbd [OPTION...] IMAGE\n"
+         "       menura-nbd --list [OPTION...]\n\n" +
+         flags_help(kFlags) +
          "\nA listening socket may be handed over instead of -p, -b and -k (LISTEN_FDS=1).\n";
 }
 
