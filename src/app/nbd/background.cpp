@@ -15,18 +15,21 @@ Result<Background> Background::start() {
   UniqueFd from_child(ends[0]), to_parent(ends[1]);
   const pid_t child = ::fork();
   if (child < 0) return fail_errno(errno, "Forking");
+  Background background;
   if (child == 0) {
     ::setsid();
-    Background background;
     background.to_parent_ = std::move(to_parent);
     return background;
   }
   to_parent.reset();
   std::byte ready;
-  if (read_all(from_child.get(), {&ready, 1})) ::_exit(EXIT_SUCCESS);
+  background.parent_status_ = EXIT_SUCCESS;
+  if (read_all(from_child.get(), {&ready, 1})) return background;
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-  ::_exit(WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
+  const bool told = WIFEXITED(status) && WEXITSTATUS(status) != 0;
+  background.parent_status_ = told ? WEXITSTATUS(status) : EXIT_FAILURE;
+  return background;
 }
 
 Result<void> Background::ready() {

@@ -19,34 +19,37 @@ Result<void> start_traces(const std::vector<std::string>& patterns) {
   return {};
 }
 
-Result<void> run(const std::vector<std::string>& words) {
+// The exit status.
+Result<int> run(const std::vector<std::string>& words) {
   const Options options = TRY(read_options(words));
   if (options.task == Options::Task::Help) {
     std::fputs(help_text().c_str(), stdout);
-    return {};
+    return EXIT_SUCCESS;
   }
   if (options.task == Options::Task::Version) {
     std::printf("menura-nbd version %s\n", std::string(version()).c_str());
-    return {};
+    return EXIT_SUCCESS;
   }
   set_log_level(options.verbose ? LogLevel::Info : LogLevel::Warning);
   TRY(start_traces(options.traces));
   UniqueFd inherited = TRY(inherited_socket());
   Background background;
   if (options.fork) background = TRY(Background::start());
+  if (const std::optional<int> status = background.parent_status()) return *status;
   ImageSession session;
   for (const std::string& object : options.objects) TRY(session.secrets().add(object));
-  return serve(session, options, std::move(inherited), background);
+  TRY(serve(session, options, std::move(inherited), background));
+  return EXIT_SUCCESS;
 }
 
 }  // namespace
 }  // namespace menura::nbd
 
 int main(int count, char** words) {
-  const menura::Result<void> done =
+  const menura::Result<int> done =
       menura::nbd::run(std::vector<std::string>(words + 1, words + count));
   std::fflush(stdout);
-  if (done) return EXIT_SUCCESS;
+  if (done) return *done;
   std::fprintf(stderr, "menura-nbd: %s\n", done.error().text.c_str());
   return EXIT_FAILURE;
 }
