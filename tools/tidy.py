@@ -7,6 +7,7 @@ import functools
 import json
 import re
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import build
@@ -66,17 +67,23 @@ def run(names=()):
     # Of the content before the check: what changes under way is checked again next time.
     digests = {path: cache.digest(*closure(path)) for path in sources(names)}
     dirty = [path for path, digest in digests.items() if not cache.is_clean(digest)]
-    failed, seen = 0, set()
-    with ThreadPoolExecutor(tree.jobs()) as pool:
-        for path, output in zip(dirty, pool.map(check, dirty)):
-            if not output:
-                cache.add(digests[path])
-                continue
-            failed += 1
-            for finding in split_findings(output):
-                if finding not in seen:
-                    seen.add(finding)
-                    print(finding, flush=True)
-    cache.save(keep_others=bool(names))
+    failed, seen, complete = 0, set(), False
+    try:
+        with ThreadPoolExecutor(tree.jobs()) as pool:
+            for done, (path, output) in enumerate(zip(dirty, pool.map(check, dirty)), 1):
+                if sys.stdout.isatty():
+                    print(f"\rtidy: {done} of {len(dirty)} sources", end="", flush=True)
+                if not output:
+                    cache.add(digests[path])
+                    continue
+                failed += 1
+                for finding in split_findings(output):
+                    if finding not in seen:
+                        seen.add(finding)
+                        print(finding, flush=True)
+        complete = not names
+    finally:
+        # What was read before an interruption need not be read again.
+        cache.save(keep_others=not complete)
     print(f"tidy: {len(digests)} sources, {len(dirty)} read, {failed} with findings")
     return 1 if failed else 0
