@@ -68,6 +68,31 @@ void RtcOptions::describe(PropertyVisitor& p) {
   p.field("driftfix", driftfix, "deliver lost ticks later");
 }
 
+std::span<const std::string_view> enum_names(RebootAction) {
+  static constexpr std::string_view kNames[] = {"reset", "shutdown"};
+  return kNames;
+}
+std::span<const std::string_view> enum_names(ShutdownAction) {
+  static constexpr std::string_view kNames[] = {"poweroff", "pause"};
+  return kNames;
+}
+std::span<const std::string_view> enum_names(PanicAction) {
+  static constexpr std::string_view kNames[] = {"pause", "shutdown", "exit-failure", "none"};
+  return kNames;
+}
+std::span<const std::string_view> enum_names(WatchdogAction) {
+  static constexpr std::string_view kNames[] = {"reset", "shutdown", "poweroff",  "pause",
+                                                "debug", "none",     "inject-nmi"};
+  return kNames;
+}
+
+void ActionOptions::describe(PropertyVisitor& p) {
+  p.field("reboot", reboot, "when the guest reboots: reset, or end (shutdown)");
+  p.field("shutdown", shutdown, "when the guest powers off: end (poweroff), or stay stopped");
+  p.field("panic", panic, "when the guest tells of a panic of its kernel");
+  p.field("watchdog", watchdog, "when a watchdog timer runs out");
+}
+
 void BootOptions::describe(PropertyVisitor& p) {
   p.field("order", order, "boot order: a b floppies, c disk, d CD, n network");
   p.field("once", once, "order of the first boot only");

@@ -100,6 +100,24 @@ struct BootOptions {
   void describe(PropertyVisitor& p);
 };
 
+// What follows when the guest asks for an end or comes to one: -action, set-action.
+enum class RebootAction : u8 { Reset, Shutdown };
+enum class ShutdownAction : u8 { Poweroff, Pause };
+enum class PanicAction : u8 { Pause, Shutdown, ExitFailure, None };
+enum class WatchdogAction : u8 { Reset, Shutdown, Poweroff, Pause, Debug, None, InjectNmi };
+std::span<const std::string_view> enum_names(RebootAction);
+std::span<const std::string_view> enum_names(ShutdownAction);
+std::span<const std::string_view> enum_names(PanicAction);
+std::span<const std::string_view> enum_names(WatchdogAction);
+
+struct ActionOptions {
+  RebootAction reboot = RebootAction::Reset;
+  ShutdownAction shutdown = ShutdownAction::Poweroff;
+  PanicAction panic = PanicAction::Shutdown;
+  WatchdogAction watchdog = WatchdogAction::Reset;
+  void describe(PropertyVisitor& p);
+};
+
 // -drive, -hda, -cdrom
 struct DriveOptions {
   enum class Interface : u8 { Ide, None };
@@ -188,8 +206,7 @@ struct MachineConfig {
   std::string vga;                    // -vga: "std", "none", ...; empty: the board's own
   std::vector<NamedOptions> globals;  // name: driver; options: defaults of its properties
   bool start_paused = false;          // -S
-  bool no_reboot = false;
-  bool no_shutdown = false;
+  ActionOptions action;               // -no-reboot and -no-shutdown too
   bool no_defaults = false;
 
   // Whether a memory object is to be a part of the RAM.

@@ -16,8 +16,9 @@ namespace {
 TRACE_EVENT(kStartup, "machine.startup", "{}");
 TRACE_EVENT(kRunState, "machine.run_state", "{} to {}");
 
-constexpr std::string_view kRunStates[] = {"prelaunch", "running",        "paused", "shutdown",
-                                           "suspended", "internal-error", "debug"};
+constexpr std::string_view kRunStates[] = {"prelaunch", "running",        "paused",
+                                           "shutdown",  "suspended",      "internal-error",
+                                           "debug",     "guest-panicked", "watchdog"};
 constexpr std::string_view kCauses[] = {"host-qmp-quit",  "host-signal", "host-qmp-system-reset",
                                         "guest-shutdown", "guest-reset", "guest-panic",
                                         "subsystem-reset"};
@@ -201,13 +202,63 @@ void Machine::perform_wake(WakeCause cause) {
   cont();
 }
 
+void Machine::request_watchdog() {
+  loop_->post([this] { perform_watchdog(); });
+}
+
+void Machine::request_panic() {
+  rest_current_cpu();
+  loop_->post([this] { perform_panic(); });
+}
+
+void Machine::report_crash_kernel() {
+  loop_->post([this] {
+    Value data = Value::object();
+    data.set("action", "run");
+    emit("GUEST_CRASHLOADED", std::move(data));
+  });
+}
+
+void Machine::perform_watchdog() {
+  const WatchdogAction action = config_.action.watchdog;
+  Value data = Value::object();
+  data.set("action", enum_names(action)[static_cast<size_t>(action)]);
+  emit("WATCHDOG", std::move(data));
+  switch (action) {
+    case WatchdogAction::Reset: return perform_reset(Cause::GuestReset);
+    case WatchdogAction::Shutdown: return board_->press_power_button();
+    case WatchdogAction::Poweroff: return perform_shutdown(Cause::GuestShutdown);
+    case WatchdogAction::Pause: return stop(RunState::Watchdog);
+    case WatchdogAction::Debug: return log_warning("A watchdog timer of the guest ran out");
+    case WatchdogAction::None: return;
+    case WatchdogAction::InjectNmi:
+      for (const std::unique_ptr<VcpuThread>& cpu : cpus_) cpu->vcpu().nmi();
+      return;
+  }
+}
+
+// Where the end is to be kept for inspection, a panic stops the machine instead.
+void Machine::perform_panic() {
+  const PanicAction action = config_.action.panic;
+  const bool ends = action == PanicAction::Shutdown || action == PanicAction::ExitFailure;
+  const bool pauses =
+      action == PanicAction::Pause || (ends && config_.action.shutdown == ShutdownAction::Pause);
+  Value data = Value::object();
+  data.set("action", pauses ? "pause" : ends ? "poweroff" : "run");
+  emit("GUEST_PANICKED", std::move(data));
+  if (pauses || ends) stop(RunState::GuestPanicked);
+  if (ends && !pauses) return perform_shutdown(Cause::GuestPanic);
+  if (running()) resume_all(cpus_);  // the one that told of it rests
+}
+
 void Machine::request_exit(int status) {
   rest_current_cpu();
   loop_->post([this, status] { loop_->quit(status); });
 }
 
 void Machine::perform_reset(Cause cause) {
-  if (config_.no_reboot && caused_by_guest(cause)) return perform_shutdown(cause);
+  if (config_.action.reboot == RebootAction::Shutdown && caused_by_guest(cause))
+    return perform_shutdown(cause);
   pause_all(cpus_);
   reset_all(ResetKind::System);
   Value data = Value::object();
@@ -221,10 +272,11 @@ void Machine::perform_shutdown(Cause cause) {
   Value data = Value::object();
   data.set("guest", caused_by_guest(cause));
   data.set("reason", kCauses[static_cast<size_t>(cause)]);
-  const bool stays =
-      config_.no_shutdown && cause != Cause::HostQmpQuit && cause != Cause::HostSignal;
+  const bool stays = config_.action.shutdown == ShutdownAction::Pause &&
+                     cause != Cause::HostQmpQuit && cause != Cause::HostSignal;
   emit("SHUTDOWN", std::move(data));
-  if (!stays) return loop_->quit(0);
+  const bool fails = cause == Cause::GuestPanic && config_.action.panic == PanicAction::ExitFailure;
+  if (!stays) return loop_->quit(fails ? 1 : 0);
   stop(RunState::Shutdown);
   reset_needed_ = true;
 }
@@ -245,7 +297,7 @@ void Machine::on_cpu_exit(VcpuThread& cpu, Exit exit) {
       // Nobody is there to look at the wreck unless a monitor stays: the program ends with an error.
       loop_->post([this] {
         stop(RunState::InternalError);
-        if (!config_.no_shutdown) loop_->quit(1);
+        if (config_.action.shutdown == ShutdownAction::Poweroff) loop_->quit(1);
       });
       return;
     case Exit::Kicked:

@@ -33,7 +33,17 @@
 namespace menura {
 
 // As the monitor names them (enum_names).
-enum class RunState : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, InternalError, Debug };
+enum class RunState : u8 {
+  Prelaunch,
+  Running,
+  Paused,
+  Shutdown,
+  Suspended,
+  InternalError,
+  Debug,
+  GuestPanicked,
+  Watchdog
+};
 std::span<const std::string_view> enum_names(RunState);
 
 // Why a reset or shutdown happens, as the monitor names it.
@@ -111,7 +121,12 @@ class Machine {
   void request_wake(WakeCause cause);
   // Leaves the loop with this status, whatever -no-shutdown says.
   void request_exit(int status);
-  void set_no_shutdown(bool on) { config_.no_shutdown = on; }
+  // A watchdog ran out; the guest's kernel panicked, or will load a crash kernel. What follows is
+  // the user's choice (actions()).
+  void request_watchdog();
+  void request_panic();
+  void report_crash_kernel();
+  ActionOptions& actions() { return config_.action; }
 
   // Told in the loop of a vCPU that came to what a debugger asked for, and rests. One watcher.
   using DebugWatcher = std::function<void(VcpuThread&)>;
@@ -132,6 +147,8 @@ class Machine {
   void perform_reset(Cause cause);
   void perform_shutdown(Cause cause);
   void perform_wake(WakeCause cause);
+  void perform_watchdog();
+  void perform_panic();
   void on_cpu_exit(VcpuThread& cpu, Exit exit);
   // The calling vCPU, if one is, must not run on past the request.
   void rest_current_cpu();

@@ -78,6 +78,15 @@ Answer sendkey(HmpContext& context, HmpWords words) {
   return std::string();
 }
 
+Answer watchdog_action(HmpContext& context, HmpWords words) {
+  Value arguments = Value::object();
+  if (words.size() == 1) arguments.set("action", std::string(words[0]));
+  SetWatchdogAction wanted;
+  TRY(read_properties(wanted, arguments, "watchdog_action"));
+  TRY(qmp_watchdog_set_action(context.target, wanted));
+  return std::string();
+}
+
 std::vector<std::string> names_of(std::span<const HmpCommand> table) {
   std::vector<std::string> names;
   for (const HmpCommand& command : table) names.emplace_back(command.name);
@@ -108,6 +117,8 @@ constexpr HmpCommand kCommands[] = {
     {"system_powerdown", "", "press the power button", simply<qmp_system_powerdown>},
     {"system_wakeup", "", "wake a sleeping guest", simply<qmp_system_wakeup>},
     {"nmi", "", "send an NMI to every CPU", simply<qmp_inject_nmi>},
+    {"watchdog_action", "action", "choose what follows when a watchdog timer runs out",
+     watchdog_action},
     {"sendkey", "keys [hold_ms]", "press keys together: ctrl-alt-delete", sendkey, complete_key},
     // Memory and ports
     {"cpu", "index", "choose the CPU that registers and linear addresses are about", cpu},

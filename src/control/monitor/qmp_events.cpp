@@ -24,6 +24,22 @@ struct DumpData {
   }
 };
 
+// What the machine did about it.
+enum class PanicFollowUp : u8 { Pause, Poweroff, Run };
+std::span<const std::string_view> enum_names(PanicFollowUp) {
+  static constexpr std::string_view kNames[] = {"pause", "poweroff", "run"};
+  return kNames;
+}
+struct PanicData {
+  PanicFollowUp action = PanicFollowUp::Pause;
+  void describe(PropertyVisitor& p) { p.field("action", action); }
+};
+
+struct WatchdogData {
+  WatchdogAction action = WatchdogAction::Reset;
+  void describe(PropertyVisitor& p) { p.field("action", action); }
+};
+
 template <class Data>
 constexpr EventKind event(std::string_view name, std::string_view help) {
   return {name, help, shape_of<Data>};
@@ -37,6 +53,9 @@ constexpr EventKind kEvents[] = {
     event<Nothing>("POWERDOWN", "The power button was pressed"),
     event<Nothing>("SUSPEND", "The guest sleeps in RAM"),
     event<Nothing>("WAKEUP", "The guest woke"),
+    event<PanicData>("GUEST_PANICKED", "The guest's kernel panicked"),
+    event<PanicData>("GUEST_CRASHLOADED", "The guest's kernel panicked and loads another"),
+    event<WatchdogData>("WATCHDOG", "A watchdog timer ran out"),
     event<DumpData>("DUMP_COMPLETED", "A dump of the guest's memory is done, or failed"),
 };
 

@@ -53,6 +53,31 @@ Result<Nothing> qmp_system_wakeup(MonitorTarget& target, const Nothing&) {
   return Nothing{};
 }
 
+void SetAction::describe(PropertyVisitor& p) {
+  p.field("reboot", reboot, "when the guest reboots");
+  p.field("shutdown", shutdown, "when the guest powers off");
+  p.field("panic", panic, "when the guest tells of a panic");
+  p.field("watchdog", watchdog, "when a watchdog timer runs out");
+}
+
+Result<Nothing> qmp_set_action(MonitorTarget& target, const SetAction& arguments) {
+  ActionOptions& actions = target.machine.actions();
+  actions.reboot = arguments.reboot.value_or(actions.reboot);
+  actions.shutdown = arguments.shutdown.value_or(actions.shutdown);
+  actions.panic = arguments.panic.value_or(actions.panic);
+  actions.watchdog = arguments.watchdog.value_or(actions.watchdog);
+  return Nothing{};
+}
+
+void SetWatchdogAction::describe(PropertyVisitor& p) {
+  p.required("action", action, "what follows");
+}
+
+Result<Nothing> qmp_watchdog_set_action(MonitorTarget& target, const SetWatchdogAction& arguments) {
+  target.machine.actions().watchdog = arguments.action;
+  return Nothing{};
+}
+
 Result<Nothing> qmp_inject_nmi(MonitorTarget& target, const Nothing&) {
   for (const std::unique_ptr<VcpuThread>& cpu : target.machine.cpus()) cpu->vcpu().nmi();
   return Nothing{};

@@ -27,6 +27,20 @@ Result<Nothing> qmp_quit(MonitorTarget& target, const Nothing&);
 Result<Nothing> qmp_system_reset(MonitorTarget& target, const Nothing&);
 Result<Nothing> qmp_system_powerdown(MonitorTarget& target, const Nothing&);
 Result<Nothing> qmp_system_wakeup(MonitorTarget& target, const Nothing&);
+// What is not said stays as it was.
+struct SetAction {
+  std::optional<RebootAction> reboot;
+  std::optional<ShutdownAction> shutdown;
+  std::optional<PanicAction> panic;
+  std::optional<WatchdogAction> watchdog;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> qmp_set_action(MonitorTarget& target, const SetAction& arguments);
+struct SetWatchdogAction {
+  WatchdogAction action = WatchdogAction::Reset;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> qmp_watchdog_set_action(MonitorTarget& target, const SetWatchdogAction& arguments);
 Result<Nothing> qmp_inject_nmi(MonitorTarget& target, const Nothing&);
 
 struct SendKey {

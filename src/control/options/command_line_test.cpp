@@ -55,7 +55,7 @@ TEST(CommandLineTest, DescribesAMachine) {
   EXPECT_EQ(machine.uuid[1], 0x11);
   EXPECT_EQ(machine.uuid[15], 0xff);
   EXPECT_EQ(machine.rtc.driftfix, RtcOptions::DriftFix::Slew);
-  EXPECT_TRUE(machine.start_paused && machine.no_reboot && machine.no_defaults);
+  EXPECT_TRUE(machine.start_paused && machine.no_defaults);
   EXPECT_TRUE(machine.serials.size() == 1 && machine.serials[0].empty());
 }
 

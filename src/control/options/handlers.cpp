@@ -373,12 +373,20 @@ Result<void> set_paused(CommandLine& line, OptionArgument) {
   return {};
 }
 Result<void> set_no_reboot(CommandLine& line, OptionArgument) {
-  line.options.machine.no_reboot = true;
+  line.options.machine.action.reboot = RebootAction::Shutdown;
   return {};
 }
 Result<void> set_no_shutdown(CommandLine& line, OptionArgument) {
-  line.options.machine.no_shutdown = true;
+  line.options.machine.action.shutdown = ShutdownAction::Pause;
   return {};
+}
+Result<void> set_action(CommandLine& line, OptionArgument argument) {
+  return read_into(line.options.machine.action, argument, {}, "action options");
+}
+Result<void> set_watchdog_action(CommandLine& line, OptionArgument argument) {
+  Value only = Value::object();
+  only.set("watchdog", std::string(argument));
+  return read_properties(line.options.machine.action, only, "watchdog-action");
 }
 Result<void> set_daemonize(CommandLine& line, OptionArgument) {
   line.options.daemonize = true;

@@ -70,6 +70,8 @@ Result<void> accept_none(CommandLine&, OptionArgument argument) {
 }
 
 Result<void> set_paused(CommandLine& line, OptionArgument argument);
+Result<void> set_action(CommandLine& line, OptionArgument argument);
+Result<void> set_watchdog_action(CommandLine& line, OptionArgument argument);
 Result<void> set_no_reboot(CommandLine& line, OptionArgument argument);
 Result<void> set_no_shutdown(CommandLine& line, OptionArgument argument);
 Result<void> set_daemonize(CommandLine& line, OptionArgument argument);

@@ -85,6 +85,10 @@ constexpr Option kOptions[] = {
      properties_of<AudioOptions>},
     // Running
     {"S", "", "do not start the CPUs: a monitor's cont does", set_paused},
+    {"action", "EVENT=ACTION[,...]",
+     "what follows a reboot, a shutdown, a panic, a watchdog that ran out", set_action, nullptr,
+     properties_of<ActionOptions>},
+    {"watchdog-action", "ACTION", "the same as -action watchdog=ACTION", set_watchdog_action},
     {"no-reboot", "", "end instead of rebooting", set_no_reboot},
     {"no-shutdown", "", "stop the machine instead of ending when the guest powers off",
      set_no_shutdown},

@@ -2,6 +2,7 @@
 
 #include "hw/core/test_machine.h"
 #include "hw/isa/debug_ports.h"
+#include "hw/isa/pvpanic.h"
 #include "hw/isa/system_ports.h"
 
 namespace menura {
@@ -45,6 +46,23 @@ TEST(DebugConsoleTest, AFullLineNeverGrowsWithoutBound) {
   sink.capacity = 1'000'000;
   debugcon.writable();
   EXPECT_LE(sink.text.size(), 65536u);
+}
+
+TEST(PvpanicTest, TellsWhatItUnderstands) {
+  TestMachine m;
+  std::vector<PanicEvent> told;
+  IsaPvpanic all("all", kAllPanicEvents, [&](PanicEvent e) { told.push_back(e); });
+  IsaPvpanic panics("panics", 1, [&](PanicEvent e) { told.push_back(e); });
+  m.io_root.map(0x505, all.ports());
+  m.io_root.map(0x506, panics.ports());
+  EXPECT_EQ(m.in8(0x505), 3u);
+  EXPECT_EQ(m.in8(0x506), 1u);
+  m.out8(0x505, 0xfc);
+  m.out8(0x506, 2);
+  EXPECT_TRUE(told.empty());
+  m.out8(0x505, 2);
+  m.out8(0x506, 1);
+  EXPECT_EQ(told, (std::vector{PanicEvent::CrashLoaded, PanicEvent::Panicked}));
 }
 
 TEST(DebugExitTest, StatusIsOddAndCarriesTheValue) {

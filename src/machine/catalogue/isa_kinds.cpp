@@ -1,6 +1,8 @@
 // Devices on the ISA bus: fixed ports and interrupts, chosen by properties.
 #include "hw/isa/debug_ports.h"
+#include "hw/isa/pvpanic.h"
 #include "hw/serial/uart16550.h"
+#include "hw/watchdog/ib700.h"
 #include "machine/catalogue/device_kinds.h"
 #include "machine/chardevs.h"
 
@@ -82,7 +84,47 @@ MadeDevice make_debug_exit(Machine& machine, const std::string& id, const Value&
   return std::unique_ptr<Device>(std::move(device));
 }
 
+struct PvpanicConfig {
+  u16 ioport = IsaPvpanic::kPort;
+  u8 events = kAllPanicEvents;
+  void describe(PropertyVisitor& p) {
+    p.field("ioport", ioport, "the I/O port");
+    p.field("events", events, "what is understood: 1 panics, 2 crash kernels, 3 both");
+  }
+};
+
+MadeDevice make_pvpanic(Machine& machine, const std::string& id, const Value& options) {
+  PvpanicConfig config;
+  TRY(read_properties(config, options, "pvpanic"));
+  if (config.events > kAllPanicEvents)
+    return fail(Errc::OutOfRange, "pvpanic: events is 0 to 3, not {}", config.events);
+  auto device = std::make_unique<IsaPvpanic>(id, config.events, [&machine](PanicEvent event) {
+    return event == PanicEvent::Panicked ? machine.request_panic() : machine.report_crash_kernel();
+  });
+  TRY(claim_ports(machine, config.ioport, device->ports()));
+  return std::unique_ptr<Device>(std::move(device));
+}
+
+struct Ib700Config {
+  void describe(PropertyVisitor&) {}
+};
+
+MadeDevice make_ib700(Machine& machine, const std::string& id, const Value& options) {
+  Ib700Config config;
+  TRY(read_properties(config, options, "ib700"));
+  auto device = std::make_unique<Ib700>(id, machine.loop().virtual_time(),
+                                        [&machine] { machine.request_watchdog(); });
+  TRY(claim_ports(machine, Ib700::kBase, device->ports()));
+  return std::unique_ptr<Device>(std::move(device));
+}
+
 constexpr DeviceKind kKinds[] = {
+    {.name = "ib700",
+     .bus = "ISA",
+     .category = "Watchdog devices",
+     .description = "iBASE 700 watchdog timer",
+     .properties = properties_of<Ib700Config>,
+     .make = make_ib700},
     {.name = "isa-debug-exit",
      .bus = "ISA",
      .category = "Misc devices",
@@ -101,6 +143,12 @@ constexpr DeviceKind kKinds[] = {
      .description = "16550A serial port",
      .properties = properties_of<SerialConfig>,
      .make = make_serial},
+    {.name = "pvpanic",
+     .bus = "ISA",
+     .category = "Misc devices",
+     .description = "a port by which the guest's kernel tells that it panicked",
+     .properties = properties_of<PvpanicConfig>,
+     .make = make_pvpanic},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/units.h"
 #include "base/version.h"
+#include "hw/isa/pvpanic.h"
 #include "hw/rtc/cmos.h"
 
 namespace menura {
@@ -66,6 +67,16 @@ std::vector<std::byte> e820_table(const PcMemory& memory) {
   return std::move(table.bytes);
 }
 
+// Where the guest is to find the register of its panics, if it was given one.
+std::optional<u16> pvpanic_port(const MachineConfig& config) {
+  for (const NamedOptions& device : config.devices) {
+    if (device.name != "pvpanic") continue;
+    const Value* port = device.options.find("ioport");
+    return port ? detail::convert<u16>(*port).value_or(IsaPvpanic::kPort) : IsaPvpanic::kPort;
+  }
+  return {};
+}
+
 Result<void> add_files(const PcFirmwareContext& c) {
   const MachineConfig& config = c.machine.config();
   TRY(c.fw_cfg.add_file("etc/e820", e820_table(c.memory)));
@@ -86,6 +97,8 @@ Result<void> add_files(const PcFirmwareContext& c) {
     TRY(c.fw_cfg.add_file(
         "etc/boot-fail-wait",
         TableWriter{}.put(static_cast<u32>(*config.boot.reboot_timeout_ms)).bytes));
+  if (const std::optional<u16> port = pvpanic_port(config))
+    TRY(c.fw_cfg.add_file("etc/pvpanic-port", TableWriter{}.put(*port).bytes));
   // There is no screen: the BIOS talks on the first serial port.
   TRY(c.fw_cfg.add_file("etc/sercon-port", TableWriter{}.put(u64{0x3f8}).bytes));
   return {};
@@ -140,6 +153,7 @@ AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
     acpi.apic_ids.push_back(c.machine.topology().apic_id(i));
   add_numa(c, acpi);
   acpi.hpet = c.has_hpet;
+  acpi.pvpanic_port = pvpanic_port(c.machine.config());
   acpi.has_s3 = !c.sleep.disable_s3;
   acpi.has_s4 = !c.sleep.disable_s4;
   acpi.smm = c.smm;

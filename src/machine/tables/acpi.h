@@ -33,6 +33,7 @@ struct AcpiConfig {
   u64 pci_hole_end = 0xfebf'ffff;
   u64 pci_hole64_start = 0;  // 0: no 64-bit window
   u64 pci_hole64_size = 0;
+  std::optional<u16> pvpanic_port = {};
   bool has_s3 = true;
   bool has_s4 = true;
   std::string oem_id = "MENURA";          // 6 characters

@@ -23,6 +23,7 @@ AcpiConfig sample() {
   config.distances = {{10, 20}, {20, 10}};
   config.pci_hole64_start = 0x1'4000'0000;
   config.pci_hole64_size = 0x1'0000'0000;
+  config.pvpanic_port = 0x505;
   return config;
 }
 

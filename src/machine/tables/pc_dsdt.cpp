@@ -108,6 +108,13 @@ Aml hpet() {
                        name("_CRS", resource_template({fixed_memory(0xfed0'0000, 0x400)}))})});
 }
 
+Aml pvpanic(u16 port) {
+  return scope("\\_SB.PCI0.ISA_",
+               {device("PEVT", {name("_HID", string("QEMU0001")),
+                                name("_CRS", resource_template({io_ports(port, 1)})),
+                                name("_STA", integer(0xf))})});
+}
+
 // The SLP_TYP values of the PIIX4: S5 = 0, S3 = 1, S4 = 2.
 Aml sleep_state(std::string_view state, u8 type) {
   return name(state, package({integer(type), integer(type), integer(0), integer(0)}));
@@ -120,6 +127,7 @@ Aml build_pc_dsdt(const AcpiConfig& config) {
                    scope("\\_SB.PCI0", {routing_table()}), processors(config)});
   const auto add = [&](const Aml& part) { code.insert(code.end(), part.begin(), part.end()); };
   if (config.hpet) add(hpet());
+  if (config.pvpanic_port) add(pvpanic(*config.pvpanic_port));
   if (config.has_s3) add(sleep_state("\\_S3", 1));
   if (config.has_s4) add(sleep_state("\\_S4", 2));
   add(sleep_state("\\_S5", 0));
