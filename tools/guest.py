@@ -110,9 +110,9 @@ def modules_in_order(names, files):
     return ordered
 
 
-def make_initrd(path=INITRD, script=None, busybox="/bin/busybox", modules_of=None):
+def make_initrd(path=INITRD, script=None, busybox="/bin/busybox", modules_of=None, modules=DISK_MODULES):
     """busybox and an init; a script is run at start when the kernel's command line has menura.script. With modules_of, the files
-    of a kernel's package, it also reaches disks, and menura.root=/dev/sda there is gone on with."""
+    of a kernel's package, it loads these modules, by default those for disks, and menura.root=/dev/sda is gone on with."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "bin").mkdir()
@@ -124,7 +124,7 @@ def make_initrd(path=INITRD, script=None, busybox="/bin/busybox", modules_of=Non
         if modules_of:
             (root / "modules").mkdir()
             files = {file.stem.replace("-", "_"): file for file in modules_of.rglob("*.ko")}
-            ordered = modules_in_order(DISK_MODULES, files)
+            ordered = modules_in_order(modules, files)
             for name in ordered:
                 shutil.copy(files[name], root / f"modules/{name}.ko")
             (root / "modules/order").write_text("\n".join(ordered))
