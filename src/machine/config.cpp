@@ -15,7 +15,7 @@ constexpr std::string_view kOnOffAuto[] = {"off", "on", "auto"};
 constexpr std::string_view kIrqchip[] = {"off", "on", "split", "auto"};
 constexpr std::string_view kRtcClock[] = {"host", "rt", "vm"};
 constexpr std::string_view kDriftFix[] = {"none", "slew"};
-constexpr std::string_view kInterface[] = {"ide", "none"};
+constexpr std::string_view kInterface[] = {"ide", "pflash", "none"};
 constexpr std::string_view kMedia[] = {"disk", "cdrom"};
 constexpr std::string_view kCache[] = {"none", "writeback", "writethrough", "directsync", "unsafe"};
 constexpr std::string_view kDiscard[] = {"ignore", "unmap", "off", "on"};
@@ -46,6 +46,8 @@ void MachineOptions::describe(PropertyVisitor& p) {
   p.field("acpi", acpi, "ACPI tables and power management");
   p.field("max-ram-below-4g", max_ram_below_4g, "RAM below the PCI hole");
   p.field("memory-backend", memory_backend, "id of the object that is the RAM");
+  p.field("pflash0", pflash[0], "id of the drive or node that is the firmware's flash");
+  p.field("pflash1", pflash[1], "and of a second one below it, for its variables");
   p.field("dump-guest-core", dump_guest_core, "have the RAM in core dumps of this program");
 }
 
@@ -109,6 +111,8 @@ void DriveOptions::describe(PropertyVisitor& p) {
   p.field("if", interface, "where it is plugged");
   p.field("media", media, "disk or CD");
   p.field("index", index, "place on its interface");
+  p.field("bus", bus, "or its bus there");
+  p.field("unit", unit, "and its place on the bus");
   p.field("format", format, "image format; by its first bytes when not said");
   p.field("readonly", readonly, "refuse writes");
   p.field("read-only", readonly, "the same");
@@ -118,6 +122,17 @@ void DriveOptions::describe(PropertyVisitor& p) {
   p.field("discard", discard, "pass the guest's discards on");
   p.field("detect-zeroes", detect_zeroes, "turn writes of zeroes into zeroing");
   p.field("serial", serial, "the drive's serial number");
+}
+
+Result<std::optional<u32>> DriveOptions::place(u32 units) const {
+  constexpr u32 kMaxBus = 255;
+  if (!bus && !unit) return index;
+  if (index)
+    return fail(Errc::InvalidArgument, "-drive file={}: give index, or bus and unit", file_name());
+  if (bus.value_or(0) > kMaxBus || unit.value_or(0) >= units)
+    return fail(Errc::OutOfRange, "-drive file={}: there is no bus {}, unit {}", file_name(),
+                bus.value_or(0), unit.value_or(0));
+  return std::optional(bus.value_or(0) * units + unit.value_or(0));
 }
 
 std::string DriveOptions::file_name() const {

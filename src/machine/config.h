@@ -32,6 +32,7 @@ struct MachineOptions {
   bool acpi = true;
   std::optional<Size> max_ram_below_4g;
   std::string memory_backend;
+  std::array<std::string, 2> pflash;  // nodes or drives: the system flash
   bool dump_guest_core = true;
   void describe(PropertyVisitor& p);
 };
@@ -120,7 +121,7 @@ struct ActionOptions {
 
 // -drive, -hda, -cdrom
 struct DriveOptions {
-  enum class Interface : u8 { Ide, None };
+  enum class Interface : u8 { Ide, Pflash, None };
   enum class Media : u8 { Disk, Cdrom };
   // The caches between guest and disk, as one word: none, writeback, writethrough, directsync, unsafe.
   enum class Cache : u8 { None, Writeback, Writethrough, Directsync, Unsafe };
@@ -131,8 +132,9 @@ struct DriveOptions {
   std::string id;
   Interface interface = Interface::Ide;
   Media media = Media::Disk;
-  std::optional<u32> index;  // ide: 0 to 3
-  std::string format;        // empty: by the first bytes
+  std::optional<u32> index;  // place on its interface; or bus and unit
+  std::optional<u32> bus, unit;
+  std::string format;  // empty: by the first bytes
   bool readonly = false;
   bool snapshot = false;  // writes go to a file that is gone afterwards
   Cache cache = Cache::Writeback;
@@ -141,6 +143,9 @@ struct DriveOptions {
   DetectZeroes detect_zeroes = DetectZeroes::Off;
   std::string serial;
   void describe(PropertyVisitor& p);
+  // Its place on an interface whose buses have so many units each; empty: nothing was said. Error:
+  // index together with bus or unit, or a unit past the bus's.
+  Result<std::optional<u32>> place(u32 units) const;
   // For people and error texts.
   std::string file_name() const;
 };

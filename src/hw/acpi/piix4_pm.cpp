@@ -223,15 +223,18 @@ void Piix4Pm::place(Region& region, std::optional<u64> at) {
   if (at && !region.mapped()) ports.map(*at, region, PciBus::kPriority);
 }
 
+u16 Piix4Pm::pm_base() const {
+  const bool on = (config().get8(kPmRegMisc) & kPmIose) != 0;
+  return on ? config().get32(kPmBase) & 0xffc0 : 0;
+}
+
 void Piix4Pm::update_ports() {
   if (!bus()) return;
-  const u64 pm_base = config().get32(kPmBase) & 0xffc0;
-  const bool pm_on = (config().get8(kPmRegMisc) & kPmIose) != 0 && pm_base != 0;
   const u64 smbus_base = config().get32(kSmbBa) & 0xfff0;
   const bool smbus_on = (config().get8(kSmbHstCfg) & kSmbHstEn) != 0 &&
                         (config().get16(pci::kCommand) & pci::kCommandIo) != 0 && smbus_base != 0;
   Transaction transaction(bus()->wiring()->io);
-  place(pm_region_, pm_on ? std::optional(pm_base) : std::nullopt);
+  place(pm_region_, pm_base() ? std::optional<u64>(pm_base()) : std::nullopt);
   place(smbus_region_, smbus_on ? std::optional(smbus_base) : std::nullopt);
 }
 

@@ -63,6 +63,8 @@ class Piix4Pm final : public PciFunction {
   SmbusHost& smbus() { return smbus_; }
 
   const Piix4PmConfig& sleep_states() const { return chip_config_; }
+  // Where PMBASE puts the registers; 0: they do not answer.
+  u16 pm_base() const;
   // The guest lets the clock's alarm end a sleep (RTC_EN).
   bool rtc_wakes() const;
 

@@ -83,10 +83,15 @@ void FwCfg::rebuild_directory() {
   add(FwCfgKey::FileDirectory, std::move(directory));
 }
 
-FwCfg::File* FwCfg::file_of(u16 key) {
+const std::string* FwCfg::name_of(u16 key) const {
   const u16 first = static_cast<u16>(FwCfgKey::FirstFile);
   if (key < first || key - first >= static_cast<int>(files_.size())) return nullptr;
-  return &std::next(files_.begin(), key - first)->second;
+  return &std::next(files_.begin(), key - first)->first;
+}
+
+FwCfg::File* FwCfg::file_of(u16 key) {
+  const std::string* name = name_of(key);
+  return name ? &files_.find(*name)->second : nullptr;
 }
 
 std::vector<std::byte>* FwCfg::selected() {
@@ -113,6 +118,8 @@ void FwCfg::describe(StateVisitor& v) {
 void FwCfg::select(u16 key) {
   selector_ = key & 0xbfff;
   offset_ = 0;
+  const std::string* name = on_select_ ? name_of(selector_) : nullptr;
+  if (name) on_select_(std::string(*name));
 }
 
 u8 FwCfg::read_byte() {

@@ -80,6 +80,10 @@ class FwCfg final : public Device {
   Result<void> add_writable_file(std::string name, std::vector<std::byte> content,
                                  std::function<void(ConstBytes)> written);
   const std::vector<std::byte>* file(std::string_view name) const;
+  // Hears the name of a file when the guest selects it, and may set its content anew.
+  void on_select(std::function<void(std::string_view file)> listener) {
+    on_select_ = std::move(listener);
+  }
 
   void reset(ResetKind kind) override;
   void describe(StateVisitor& v) override;
@@ -98,6 +102,7 @@ class FwCfg final : public Device {
 
   void select(u16 key);
   std::vector<std::byte>* selected();
+  const std::string* name_of(u16 key) const;
   File* file_of(u16 key);
   void rebuild_directory();
   u8 read_byte();
@@ -113,6 +118,7 @@ class FwCfg final : public Device {
 
   // Wiring
   AddressSpace& memory_;
+  std::function<void(std::string_view)> on_select_;
   Window<FwCfg> control_window_{*this, &FwCfg::read_control, &FwCfg::write_control};
   Window<FwCfg> dma_window_{*this, &FwCfg::read_dma, &FwCfg::write_dma};
   Region control_ports_;

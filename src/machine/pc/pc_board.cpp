@@ -19,6 +19,7 @@
 #include "machine/pc/pc_clock.h"
 #include "machine/pc/pc_cpuid.h"
 #include "machine/pc/pc_firmware.h"
+#include "machine/pc/pc_flash.h"
 #include "machine/pc/pc_kernel_offer.h"
 
 namespace menura {
@@ -56,6 +57,7 @@ Result<void> PcBoard::build() {
   const Transaction one_view({&machine_.memory(), &machine_.io(), &machine_.smm()});
   smm_ = TRY(choose_smm());
   TRY(memory_.build());
+  TRY(build_firmware_memory());
   interrupts_.build();
   TRY(build_chipset());
   TRY(build_timers());
@@ -81,6 +83,15 @@ Result<Properties> PcBoard::properties_of(std::string_view driver) {
   Properties properties;
   TRY(read_properties(properties, machine_.config().with_globals(driver), driver));
   return properties;
+}
+
+Result<void> PcBoard::build_firmware_memory() {
+  std::vector<std::unique_ptr<Pflash>> chips = TRY(build_flash(machine_, memory_.pci_memory()));
+  has_flash_ = !chips.empty();
+  if (!has_flash_) return memory_.load_firmware();
+  memory_.show_isa_bios(chips.front()->content());
+  for (std::unique_ptr<Pflash>& chip : chips) adopt(std::move(chip));
+  return {};
 }
 
 Result<void> PcBoard::build_chipset() {
@@ -241,8 +252,9 @@ Result<void> PcBoard::build_drives() {
     const DriveOptions& options = drive->options;
     if (options.interface != DriveOptions::Interface::Ide) continue;
     const unsigned first = options.media == DriveOptions::Media::Cdrom ? kCdPlace : 0;
-    unsigned place = options.index.value_or(first);
-    if (!options.index)
+    const std::optional<u32> said = TRY(options.place(kPlaces / Piix3Ide::kChannels));
+    unsigned place = said.value_or(first);
+    if (!said)
       while (place < kPlaces && taken[place]) place++;
     if (place >= kPlaces || taken[place])
       return fail(Errc::InvalidArgument,
@@ -295,6 +307,7 @@ Result<void> PcBoard::build_firmware() {
                                   .fw_cfg = *fw_cfg_,
                                   .rtc = *rtc_,
                                   .sleep = pm_->sleep_states(),
+                                  .pm_base = [this] { return pm_->pm_base(); },
                                   .smm = smm_,
                                   .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off};
   TRY(describe_to_firmware(context));
@@ -305,9 +318,7 @@ Result<void> PcBoard::build_firmware() {
     return {};
   }
   std::unique_ptr<KernelFiles> files = TRY(read_kernel_files(options));
-  // By the firmware's hand where that was asked for, or where the kernel itself asks the BIOS.
-  if (!options.bios.empty() || files->kernel.protocol == BootProtocol::LinuxSetup)
-    return offer_kernel(context, *files);
+  if (starts_by_firmware(*files)) return offer_kernel(context, *files);
   kernel_boot_ = &adopt(TRY(PcKernelBoot::load({.machine = machine_,
                                                 .memory = memory_,
                                                 .host_bridge = *i440fx_,
@@ -315,6 +326,12 @@ Result<void> PcBoard::build_firmware() {
                                                 .smbios = pc_smbios_config(context)},
                                                std::move(files))));
   return {};
+}
+
+// By the firmware's hand where that was chosen, or where the kernel itself asks the BIOS.
+bool PcBoard::starts_by_firmware(const KernelFiles& kernel) const {
+  return has_flash_ || !machine_.config().firmware.bios.empty() ||
+         kernel.kernel.protocol == BootProtocol::LinuxSetup;
 }
 
 void PcBoard::on_sleep(SleepState state) {

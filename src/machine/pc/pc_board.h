@@ -50,6 +50,7 @@ class PcBoard final : public Board {
  private:
   Result<bool> choose_smm() const;
   Result<u64> tsc_khz(const CpuOptions& cpu) const;  // 0: the accelerator's
+  Result<void> build_firmware_memory();
   Result<void> build_chipset();
   Result<void> build_timers();
   void build_keyboard_controller();
@@ -58,6 +59,7 @@ class PcBoard final : public Board {
   Result<void> build_drives();
   Result<void> build_drive(Drive& drive, unsigned place);
   Result<void> build_firmware();
+  bool starts_by_firmware(const KernelFiles& kernel) const;
   Result<void> build_user_devices();
   // What the user wants of a built-in device of this kind (-global).
   template <class Properties>
@@ -92,6 +94,7 @@ class PcBoard final : public Board {
   PcKernelBoot* kernel_boot_ = nullptr;  // with -kernel, unless firmware starts it
   CpuInterrupts* bootstrap_ = nullptr;
   bool smm_ = false;
+  bool has_flash_ = false;
   bool port92_a20_ = true;
   bool keyboard_a20_ = true;
   u32 cpu_signature_ = 0;  // CPUID.1:EAX

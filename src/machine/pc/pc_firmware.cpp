@@ -104,12 +104,20 @@ Result<void> add_files(const PcFirmwareContext& c) {
   return {};
 }
 
+Result<void> add_acpi_tables(const PcFirmwareContext& c) {
+  AcpiTables acpi = build_pc_acpi(pc_acpi_config(c));
+  TRY(c.fw_cfg.add_file("etc/acpi/tables", std::move(acpi.tables)));
+  TRY(c.fw_cfg.add_file("etc/acpi/rsdp", std::move(acpi.rsdp)));
+  return c.fw_cfg.add_file("etc/table-loader", std::move(acpi.loader));
+}
+
 Result<void> add_tables(const PcFirmwareContext& c) {
   if (c.machine.config().machine.acpi) {
-    AcpiTables acpi = build_pc_acpi(pc_acpi_config(c));
-    TRY(c.fw_cfg.add_file("etc/acpi/tables", std::move(acpi.tables)));
-    TRY(c.fw_cfg.add_file("etc/acpi/rsdp", std::move(acpi.rsdp)));
-    TRY(c.fw_cfg.add_file("etc/table-loader", std::move(acpi.loader)));
+    TRY(add_acpi_tables(c));
+    // Firmware chooses PMBASE before it fetches the tables; their sizes do not change with it.
+    c.fw_cfg.on_select([c](std::string_view file) {
+      if (file == "etc/table-loader" || file.starts_with("etc/acpi/")) add_acpi_tables(c).value();
+    });
   }
   SmbiosTables smbios = build_smbios(pc_smbios_config(c));
   TRY(c.fw_cfg.add_file("etc/smbios/smbios-tables", std::move(smbios.structures)));
@@ -157,6 +165,7 @@ AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
   acpi.has_s3 = !c.sleep.disable_s3;
   acpi.has_s4 = !c.sleep.disable_s4;
   acpi.smm = c.smm;
+  if (const u16 base = c.pm_base ? c.pm_base() : 0) acpi.pm_base = base;
   acpi.pci_hole_start = c.memory.below_4g();
   acpi.pci_hole64_start = align_up(4 * GiB + c.memory.above_4g(), GiB);
   acpi.pci_hole64_size = kHole64Size;

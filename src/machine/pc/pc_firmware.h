@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "hw/acpi/piix4_pm.h"
 #include "hw/fw_cfg/fw_cfg.h"
@@ -24,6 +25,8 @@ struct PcFirmwareContext {
   FwCfg& fw_cfg;
   Rtc& rtc;
   Piix4PmConfig sleep = {};
+  // Where the PM registers are now; 0: nowhere yet. Asked whenever firmware reads the tables.
+  std::function<u16()> pm_base = {};
   bool smm = false;
   bool has_hpet = true;
 };

@@ -30,7 +30,7 @@ u64 PcMemory::split_at(u64 size, u64 limit) {
 Result<void> PcMemory::build() {
   TRY(build_ram());
   machine_.memory_root().map(0, pci_memory_, -1);
-  return build_firmware();
+  return {};
 }
 
 void PcRam::add(std::shared_ptr<RamBlock> block, u32 node) {
@@ -146,7 +146,7 @@ Result<void> PcMemory::build_ram() {
 
 void PcMemory::set_a20(bool open) { wrap_->set_enabled(!open); }
 
-Result<void> PcMemory::build_firmware() {
+Result<void> PcMemory::load_firmware() {
   const std::string& wanted = machine_.config().firmware.bios;
   const std::string path = TRY(find_firmware(wanted.empty() ? std::string(kDefaultBios) : wanted));
   const std::string image = TRY(read_file(path, kBiosLimit), "Loading firmware");
@@ -154,14 +154,19 @@ Result<void> PcMemory::build_firmware() {
     return fail(Errc::InvalidArgument,
                 "Firmware '{}' has {} bytes; a BIOS image is a multiple of 64 KiB", path,
                 image.size());
-  bios_ = TRY(RamBlock::create({.name = "pc.bios", .size = image.size()}));
-  bios_->write(0, bytes_of(image));
-  bios_region_.reset(new Region(Region::rom("pc.bios", bios_)));
+  std::shared_ptr<RamBlock> bios = TRY(RamBlock::create({.name = "pc.bios", .size = image.size()}));
+  bios->write(0, bytes_of(image));
+  bios_region_.reset(new Region(Region::rom("pc.bios", bios)));
   pci_memory_.map(4 * GiB - image.size(), *bios_region_);
-  const u64 low = std::min<u64>(image.size(), kIsaBiosSize);
-  isa_bios_.reset(new Region(Region::alias("isa-bios", *bios_region_, image.size() - low, low)));
-  pci_memory_.map(1 * MiB - low, *isa_bios_, 1);
+  show_isa_bios(std::move(bios));
   return {};
+}
+
+void PcMemory::show_isa_bios(std::shared_ptr<RamBlock> firmware) {
+  const u64 size = firmware->size(), low = std::min(size, kIsaBiosSize);
+  isa_bios_target_.reset(new Region(Region::rom("isa-bios", std::move(firmware))));
+  isa_bios_.reset(new Region(Region::alias("isa-bios", *isa_bios_target_, size - low, low)));
+  pci_memory_.map(1 * MiB - low, *isa_bios_, 1);
 }
 
 }  // namespace menura

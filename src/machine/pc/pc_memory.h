@@ -56,8 +56,11 @@ class PcMemory {
  public:
   explicit PcMemory(Machine& machine) : machine_(machine) {}
 
-  // RAM and the firmware image (mapped so that it ends at 4 GiB, its last 128 KiB also at 1 MiB).
   Result<void> build();
+  // The firmware image, mapped so that it ends at 4 GiB.
+  Result<void> load_firmware();
+  // Its end, as the BIOS area below 1 MiB shows it: the last 128 KiB of this block.
+  void show_isa_bios(std::shared_ptr<RamBlock> firmware);
 
   u64 below_4g() const { return below_4g_; }
   u64 above_4g() const { return above_4g_; }
@@ -75,14 +78,13 @@ class PcMemory {
   Result<void> build_ram();
   Result<void> choose_blocks();
   Result<void> take_nodes(const std::vector<NumaNode>& nodes);
-  Result<void> build_firmware();
 
   // Wiring
   Machine& machine_;
   Region pci_memory_ = Region::container("pci", Region::kWholeSpace);
   PcRam ram_;
-  std::shared_ptr<RamBlock> bios_;
-  std::unique_ptr<Region> ram_region_, bios_region_;  // targets of the aliases below
+  std::unique_ptr<Region> ram_region_, isa_bios_target_;  // targets of the aliases below
+  std::unique_ptr<Region> bios_region_;
   std::unique_ptr<Region> low_ram_, high_ram_, isa_bios_, wrap_;
 
   // Configuration
