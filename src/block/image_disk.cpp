@@ -156,7 +156,8 @@ Result<void> ImageDisk::perform(Node& node, const DiskRequest& request) {
     case DiskOp::Flush: return node.flush();
     case DiskOp::Discard: return node.discard(request.offset, request.length);
     case DiskOp::WriteZeroes:
-      return node.zero(request.offset, request.length, {.fua = request.fua, .may_unmap = true});
+      return node.zero(request.offset, request.length,
+                       {.fua = request.fua, .may_unmap = request.may_unmap});
   }
   unreachable();
 }

@@ -18,10 +18,11 @@ enum class DiskOp : u8 { Read, Write, Flush, Discard, WriteZeroes };
 
 struct DiskRequest {
   DiskOp op = DiskOp::Read;
-  u64 offset = 0;    // bytes
-  u64 length = 0;    // bytes; of Discard and WriteZeroes (others: data.size())
-  Bytes data = {};   // Read fills it, Write reads it; stays valid until done
-  bool fua = false;  // Write: durable when done
+  u64 offset = 0;         // bytes
+  u64 length = 0;         // bytes; of Discard and WriteZeroes (others: data.size())
+  Bytes data = {};        // Read fills it, Write reads it; stays valid until done
+  bool fua = false;       // Write: durable when done
+  bool may_unmap = true;  // WriteZeroes: the space may be given back
   std::function<void(Result<void>)> done = {};
 };
 

@@ -13,6 +13,7 @@
 #include "accel/accelerator.h"
 #include "base/result.h"
 #include "cpu/x86/state.h"
+#include "machine/boot_order.h"
 #include "machine/config.h"
 
 namespace menura {
@@ -48,9 +49,13 @@ class Board {
   virtual PciBus* pci_bus() { return nullptr; }
   virtual IdeChannel* ide_channel(unsigned /*channel*/) { return nullptr; }
   virtual IrqLine isa_irq(unsigned /*irq*/) { return {}; }
+  BootOrder& boot_order() { return boot_order_; }
   // What all GSIs pass through, and where they go.
   virtual IrqStatistics* irqs() { return nullptr; }
   virtual const GsiRouting* gsi_routing() { return nullptr; }
+
+ private:
+  BootOrder boot_order_;
 };
 
 // A row of the machine catalogue (-machine help).

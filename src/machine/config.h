@@ -121,7 +121,7 @@ struct ActionOptions {
 
 // -drive, -hda, -cdrom
 struct DriveOptions {
-  enum class Interface : u8 { Ide, Pflash, None };
+  enum class Interface : u8 { Ide, Pflash, None, Virtio };
   enum class Media : u8 { Disk, Cdrom };
   // The caches between guest and disk, as one word: none, writeback, writethrough, directsync, unsafe.
   enum class Cache : u8 { None, Writeback, Writethrough, Directsync, Unsafe };

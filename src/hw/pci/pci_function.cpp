@@ -146,7 +146,10 @@ void PciFunction::set_interrupt_pin(IntxPin pin) {
   config_.define({.offset = pci::kInterruptPin, .name = "intpn", .reset = static_cast<u32>(pin)});
 }
 
-u32 PciFunction::config_read(unsigned offset, unsigned size) { return config_.get(offset, size); }
+u32 PciFunction::config_read(unsigned offset, unsigned size) {
+  config_reading(offset, size);
+  return config_.get(offset, size);
+}
 
 void PciFunction::config_write(unsigned offset, unsigned size, u32 value) {
   const bool mastered = bus_master();

@@ -106,6 +106,8 @@ class PciFunction : public Device {
 
   // For the chip. The header, BARs and capabilities are taken care of before each call.
   virtual void config_written(unsigned /*offset*/, unsigned /*size*/) {}
+  // A guest is about to read there: brings registers up to date that are not plain storage.
+  virtual void config_reading(unsigned /*offset*/, unsigned /*size*/) {}
   virtual void reset_chip(ResetKind kind) = 0;
   virtual void describe_chip(StateVisitor& v) = 0;
   virtual Result<void> restored_chip() { return {}; }

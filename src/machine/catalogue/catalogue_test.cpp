@@ -33,6 +33,7 @@ Value minimal_options(std::string_view kind) {
     options.set("drive", kind);
     options.set("bus", "ide.1");
   }
+  if (kind.starts_with("virtio-blk")) options.set("drive", kind);
   if (kind == "isa-debugcon") options.set("chardev", "debug");
   if (kind == "isa-serial") {
     options.set("chardev", "extra");
@@ -59,7 +60,7 @@ MachineConfig with_everything() {
   config.drives.push_back({.file = cd, .media = Media::Cdrom, .index = 1});
   for (const DeviceKind& kind : device_kinds()) {
     const bool is_cd = kind.name == "ide-cd";
-    if (kind.bus == "IDE")
+    if (kind.bus == "IDE" || kind.name.starts_with("virtio-blk"))
       config.drives.push_back({.file = is_cd ? cd : disk,
                                .id = std::string(kind.name),
                                .interface = DriveOptions::Interface::None,

@@ -38,7 +38,8 @@ PciBus* find_bus(PciBus& root, std::string_view name, std::vector<std::string_vi
 std::span<const DeviceKind> device_kinds() {
   static const std::vector<DeviceKind> kAll = [] {
     std::vector<DeviceKind> all;
-    for (const auto family : {ide_device_kinds(), isa_device_kinds(), pci_device_kinds()})
+    for (const auto family :
+         {ide_device_kinds(), isa_device_kinds(), pci_device_kinds(), virtio_device_kinds()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();
@@ -71,6 +72,13 @@ Result<void> plug_pci(Machine& machine, PciFunction& function, const PciPlace& p
   }
   TRY(bus->add(function, TRY(parse_devfn(*bus, place.addr), "{}", kind)), "{}", kind);
   return {};
+}
+
+std::string firmware_path(const PciFunction& function, std::string_view kind) {
+  std::string path = format("/{}@{:x}", kind, function.slot());
+  if (function.function() != 0) path += format(",{:x}", function.function());
+  const PciFunction* bridge = function.bus()->bridge();
+  return (bridge ? firmware_path(*bridge, "pci-bridge") : "/pci@i0cf8") + path;
 }
 
 }  // namespace menura

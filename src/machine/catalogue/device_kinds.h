@@ -23,6 +23,7 @@ class PciFunction;
 std::span<const DeviceKind> ide_device_kinds();
 std::span<const DeviceKind> isa_device_kinds();
 std::span<const DeviceKind> pci_device_kinds();
+std::span<const DeviceKind> virtio_device_kinds();
 
 using MadeDevice = Result<std::unique_ptr<Device>>;
 
@@ -39,5 +40,9 @@ struct PciPlace {
 // Plugs a function where the user wants it. Errors begin with the kind.
 Result<void> plug_pci(Machine& machine, PciFunction& function, const PciPlace& place,
                       std::string_view kind);
+
+// A plugged function as firmware names it in its boot order: "/pci@i0cf8/scsi@4"; kind is its Open
+// Firmware name.
+std::string firmware_path(const PciFunction& function, std::string_view kind);
 
 }  // namespace menura

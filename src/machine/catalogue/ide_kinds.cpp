@@ -14,11 +14,13 @@ struct IdeConfig {
   std::string bus = "ide.0";
   std::optional<u8> unit;
   std::string serial;
+  std::optional<i32> bootindex;
   void describe(PropertyVisitor& p) {
     p.required("drive", drive, "id of a -drive with if=none");
     p.field("bus", bus, "ide.0 or ide.1");
     p.field("unit", unit, "place on the bus: 0 or 1; the first free");
     p.field("serial", serial, "serial number");
+    p.field("bootindex", bootindex, "place in the firmware's boot order");
   }
 };
 
@@ -43,6 +45,10 @@ MadeDevice make_ide(Machine& machine, const std::string& id, const Value& option
   Drive* drive = TRY(machine.drives().take(config.drive), "drive");
   auto device = std::make_unique<DriveKind>(id, *drive->disk, DriveNames{.serial = config.serial});
   channel->plug(unit, *device);
+  if (config.bootindex)
+    TRY(machine.board().boot_order().add(
+        *config.bootindex, format("/pci@i0cf8/ide@1,1/drive@{}/disk@{}",
+                                  channel == machine.board().ide_channel(1) ? 1 : 0, unit)));
   return std::unique_ptr<Device>(std::move(device));
 }
 

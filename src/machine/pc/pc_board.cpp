@@ -66,7 +66,9 @@ Result<void> PcBoard::build() {
   TRY(build_serial_ports());
   TRY(build_drives());
   TRY(build_user_devices());
-  return build_firmware();
+  TRY(build_virtio_drives());
+  TRY(build_firmware());
+  return tell_boot_order();
 }
 
 Result<bool> PcBoard::choose_smm() const {
@@ -289,16 +291,41 @@ IrqLine PcBoard::isa_irq(unsigned irq) {
 }
 
 Result<void> PcBoard::build_user_devices() {
-  for (const NamedOptions& device : machine_.config().devices) {
-    const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name), "-device");
-    const std::string id =
-        device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
-    if (machine_.devices().find(id))
-      return fail(Errc::Exists, "-device {}: there is a device '{}' already", device.name, id);
-    adopt(
-        TRY(kind->make(machine_, id, machine_.config().with_globals(device.name, device.options))));
+  for (const NamedOptions& device : machine_.config().devices) TRY(build_device(device));
+  return {};
+}
+
+Result<void> PcBoard::build_device(const NamedOptions& device) {
+  const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name), "-device");
+  const std::string id =
+      device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
+  if (machine_.devices().find(id))
+    return fail(Errc::Exists, "-device {}: there is a device '{}' already", device.name, id);
+  adopt(TRY(kind->make(machine_, id, machine_.config().with_globals(device.name, device.options))));
+  return {};
+}
+
+// After the user's own devices, whose places were chosen.
+Result<void> PcBoard::build_virtio_drives() {
+  std::vector<std::string> drives;
+  for (const std::unique_ptr<Drive>& drive : machine_.drives().all())
+    if (drive->options.interface == DriveOptions::Interface::Virtio)
+      drives.push_back(drive->options.id);
+  for (const std::string& drive : drives) {
+    Value options = Value::object();
+    options.set("drive", drive);
+    TRY(build_device({.name = "virtio-blk-pci", .id = {}, .options = std::move(options)}),
+        "-drive if=virtio,id={}", drive);
   }
   return {};
+}
+
+Result<void> PcBoard::tell_boot_order() {
+  if (boot_order().empty()) return {};
+  std::string text = boot_order().text();
+  text.push_back('\0');
+  const ConstBytes bytes = bytes_of(text);
+  return fw_cfg_->add_file("bootorder", {bytes.begin(), bytes.end()});
 }
 
 Result<void> PcBoard::build_firmware() {
@@ -343,7 +370,7 @@ void PcBoard::on_sleep(SleepState state) {
 void PcBoard::system_reset() {
   const BootOptions& boot = machine_.config().boot;
   if (boot.once.empty()) return;
-  store_boot_order(*rtc_, boot_order(boot, BootTurn::Later).value(), true);
+  store_boot_order(*rtc_, menura::boot_order(boot, BootTurn::Later).value(), true);
 }
 
 void PcBoard::press_power_button() { pm_->press_power_button(); }

@@ -61,6 +61,9 @@ class PcBoard final : public Board {
   Result<void> build_firmware();
   bool starts_by_firmware(const KernelFiles& kernel) const;
   Result<void> build_user_devices();
+  Result<void> build_device(const NamedOptions& device);
+  Result<void> build_virtio_drives();
+  Result<void> tell_boot_order();
   // What the user wants of a built-in device of this kind (-global).
   template <class Properties>
   Result<Properties> properties_of(std::string_view driver);

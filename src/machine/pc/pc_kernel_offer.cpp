@@ -79,8 +79,8 @@ Result<void> offer_kernel(const PcFirmwareContext& c, const KernelFiles& files) 
   add(c.fw_cfg, kText, setup.command_line_address, line);
   c.fw_cfg.add(FwCfgKey::KernelEntry, setup.code_address);
   TRY(c.fw_cfg.add_file("genroms/kernel.bin", kernel_rom()));
-  return c.fw_cfg.add_file("bootorder",
-                           copy_of(bytes_of(std::string("/rom@genroms/kernel.bin\n"))));
+  c.machine.board().boot_order().add_first("/rom@genroms/kernel.bin");
+  return {};
 }
 
 }  // namespace menura
