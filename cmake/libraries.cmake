@@ -10,6 +10,8 @@ pkg_check_modules(gnutls REQUIRED IMPORTED_TARGET gnutls)
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(libseccomp REQUIRED IMPORTED_TARGET libseccomp)
+# Debian's slirp.pc wants glib's headers, which libslirp's own does not need.
+find_library(LIBSLIRP slirp REQUIRED)
 find_package(xbyak REQUIRED)
 find_package(zycore REQUIRED)
 find_package(zydis REQUIRED)

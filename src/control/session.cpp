@@ -39,7 +39,7 @@ Result<std::unique_ptr<Session>> Session::build(ProgramOptions options) {
                               [&machine](int) { machine.request_shutdown(Cause::HostSignal); }));
   session->target_ = std::make_unique<MonitorTarget>(machine);
   for (const NamedOptions& object : options.machine.objects)
-    TRY(session->target_->objects.create(object, machine.config()), "-object");
+    TRY(session->target_->objects.create(object), "-object");
   TRY(session->open_monitors(options.monitors));
   if (!options.gdb_chardev.empty()) TRY(session->open_gdb(options.gdb_chardev), "-gdb");
   session->target_->start_gdb = [s = session.get()](std::string_view form) {

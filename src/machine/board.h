@@ -66,6 +66,7 @@ struct MachineType {
   unsigned max_cpus = 1;
   bool has_cpus = true;
   bool is_default = false;
+  std::string_view default_nic = {};  // the card of -nic; empty: none
   std::unique_ptr<Board> (*make)(Machine& machine);
 };
 

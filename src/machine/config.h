@@ -204,6 +204,7 @@ struct MachineConfig {
   std::vector<DriveOptions> drives;
   NumaOptions numa;
   std::vector<NamedOptions> chardevs;
+  std::vector<NamedOptions> netdevs;
   std::vector<NamedOptions> devices;
   std::vector<NamedOptions> objects;  // -object; name: the type
   std::vector<std::string> serials;   // chardev ids, "" for none: the board's ports in order

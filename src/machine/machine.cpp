@@ -8,6 +8,7 @@
 #include "machine/catalogue.h"
 #include "machine/chardevs.h"
 #include "machine/drives.h"
+#include "machine/netdevs.h"
 
 namespace menura {
 
@@ -60,6 +61,7 @@ Machine::~Machine() {
   cpus_.clear();
   board_.reset();
   accelerator_.reset();
+  netdevs_.reset();
   drives_.reset();
   chardevs_.reset();
 }
@@ -84,6 +86,8 @@ Result<void> Machine::construct() {
   drives_ = std::make_unique<Drives>(ImageDisk::Wiring{*loop_, *io_engine_, *workers_});
   for (const Value& node : config_.blockdevs) TRY(drives_->add_node(node), "-blockdev");
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
+  netdevs_ = std::make_unique<Netdevs>(*loop_, *chardevs_);
+  for (const NamedOptions& netdev : config_.netdevs) TRY(netdevs_->create(netdev));
   trace(kStartup, "accelerator");
   TRY(create_accelerator());
   trace(kStartup, "board");
@@ -144,6 +148,7 @@ void Machine::cont() {
   enter(RunState::Running);
   if (accelerator_->executes()) loop_->virtual_clock().start();
   for (Device* device : all_devices()) device->resume();
+  netdevs_->set_running(true);
   resume_all(cpus_);
   emit("RESUME");
 }
@@ -154,6 +159,7 @@ void Machine::stop(RunState reason) {
   if (!running()) return;  // another stop came first while the lock was let go
   trace(kRunState, "running", kRunStates[static_cast<size_t>(reason)]);
   loop_->virtual_clock().stop();
+  netdevs_->set_running(false);
   for (Device* device : all_devices()) device->pause();
   enter(reason);
   emit("STOP");

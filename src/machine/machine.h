@@ -67,6 +67,7 @@ struct MachineEvent {
 
 class Chardevs;
 class Drives;
+class Netdevs;
 
 class Machine {
  public:
@@ -100,6 +101,7 @@ class Machine {
   Board& board() { return *board_; }
   Chardevs& chardevs() { return *chardevs_; }
   Drives& drives() { return *drives_; }
+  Netdevs& netdevs() { return *netdevs_; }
   // Screens, and where keys and movements go.
   Displays& displays() { return displays_; }
   Inputs& inputs() { return *inputs_; }
@@ -179,6 +181,7 @@ class Machine {
   MemoryBackends memory_backends_;
   std::unique_ptr<Chardevs> chardevs_;
   std::unique_ptr<Drives> drives_;
+  std::unique_ptr<Netdevs> netdevs_;
   std::unique_ptr<Accelerator> accelerator_;
   std::unique_ptr<Board> board_;
   std::vector<std::unique_ptr<VcpuThread>> cpus_;

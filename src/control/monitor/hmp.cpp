@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "control/monitor/hmp_memory.h"
+#include "control/monitor/hmp_net.h"
 #include "control/monitor/hmp_tools.h"
 #include "control/monitor/qmp_run.h"
 
@@ -156,6 +157,15 @@ constexpr HmpCommand kCommands[] = {
      hmp::complete_chardev},
     {"ringbuf_write", "device data", "send input from a ringbuf", hmp::write_ring,
      hmp::complete_chardev},
+    // The network
+    {"netdev_add", "kind,id=id[,property=value...]", "make a network back end", hmp::add_netdev},
+    {"netdev_del", "id", "take a network back end away", hmp::remove_netdev, hmp::complete_netdev},
+    {"set_link", "name on|off", "plug the cable of a card or back end in, or out", hmp::change_link,
+     hmp::complete_link},
+    {"hostfwd_add", "[netdev] [tcp|udp]:[host]:port-[guest]:port",
+     "forward connections to the host into a user network", hmp::add_hostfwd, hmp::complete_netdev},
+    {"hostfwd_remove", "[netdev] [tcp|udp]:[host]:port", "forward them no more",
+     hmp::remove_hostfwd, hmp::complete_netdev},
 };
 
 }  // namespace

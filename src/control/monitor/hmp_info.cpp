@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "control/monitor/hmp.h"
+#include "control/monitor/hmp_net.h"
 #include "control/monitor/memory_dump.h"
 #include "control/monitor/qmp_query.h"
 #include "control/monitor/qmp_tools.h"
@@ -268,6 +269,8 @@ constexpr HmpCommand kSubjects[] = {
     {"trace-events", "[pattern]", "the events that can be traced", info_trace_events},
     {"chardev", "", "the character devices", info_chardev},
     {"block", "", "the drives", info_block},
+    {"network", "", "the network cards and back ends", hmp::info_network},
+    {"usernet", "", "connections of the user networks", hmp::info_usernet},
 };
 
 }  // namespace

@@ -85,8 +85,7 @@ Answer get_property(HmpContext& context, HmpWords words) {
 Answer add_object(HmpContext& context, HmpWords words) {
   if (words.size() != 1)
     return fail(Errc::InvalidArgument, "object_add: expected type,id=ID[,property=value...]");
-  TRY(context.target.objects.create(TRY(named_options(words[0], "qom-type")),
-                                    context.target.machine.config()));
+  TRY(context.target.objects.create(TRY(named_options(words[0], "qom-type"))));
   return std::string();
 }
 

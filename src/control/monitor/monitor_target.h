@@ -21,7 +21,7 @@ struct DumpReply {
 };
 
 struct MonitorTarget {
-  explicit MonitorTarget(Machine& m) : machine(m), keys(m) {}
+  explicit MonitorTarget(Machine& m) : machine(m), keys(m), objects(m) {}
   Machine& machine;
   KeySender keys;
   Objects objects;

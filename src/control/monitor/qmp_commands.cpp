@@ -2,6 +2,7 @@
 #include "control/monitor/qmp_block.h"
 #include "control/monitor/qmp_introspect.h"
 #include "control/monitor/qmp_memory.h"
+#include "control/monitor/qmp_net.h"
 #include "control/monitor/qmp_objects.h"
 #include "control/monitor/qmp_query.h"
 #include "control/monitor/qmp_run.h"
@@ -87,6 +88,11 @@ constexpr Command kCommands[] = {
     command<&chardev_remove>("chardev-remove", "Remove a character device that nobody uses"),
     command<&ringbuf_read>("ringbuf-read", "Take the oldest output out of a ringbuf"),
     command<&ringbuf_write>("ringbuf-write", "Send input from a ringbuf"),
+    // The network
+    command<&netdev_add>("netdev_add", "Make a network back end"),
+    command<&netdev_del>("netdev_del", "Take a network back end away"),
+    command<&set_link>("set_link", "Plug a network cable in or out"),
+    command<&query_rx_filter>("query-rx-filter", "What network cards let in"),
 };
 
 }  // namespace

@@ -63,7 +63,7 @@ Result<ObjectAdd> ObjectAdd::read(const Value& given) {
   return add;
 }
 Result<Nothing> object_add(MonitorTarget& target, const ObjectAdd& arguments) {
-  TRY(target.objects.create(arguments.object, target.machine.config()));
+  TRY(target.objects.create(arguments.object));
   return Nothing{};
 }
 

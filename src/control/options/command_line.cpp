@@ -25,6 +25,7 @@ std::string default_serial(const CommandLine& line) {
 }
 
 Result<void> finish(CommandLine& line) {
+  TRY(finish_network(line));
   if (line.serial_forms.empty()) line.serial_forms.push_back(default_serial(line));
   for (size_t i = 0; i < line.serial_forms.size(); i++)
     line.options.machine.serials.push_back(

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "base/text.h"
@@ -295,6 +296,41 @@ TEST(ConfigFileTest, IsReadAsIfTyped) {
   EXPECT_NE(write("[readconfig]\nfile = \"x\"\n").error().text.find("no properties"),
             std::string::npos);
   EXPECT_NE(write("\n[m]\nsize = \"x\"\n").error().text.find("line 2"), std::string::npos);
+}
+
+TEST(CommandLineTest, MakesNetworks) {
+  const MachineConfig user =
+      good({"-netdev", "user,id=n0,hostfwd=tcp::2222-:22,hostfwd=udp::53-:53,net=10.1.0.0/16",
+            "-netdev", R"({"type":"dgram","id":"n1","local":{"type":"fd","str":"5"}})"})
+          .machine;
+  ASSERT_EQ(user.netdevs.size(), 2u);
+  EXPECT_EQ(user.netdevs[0].name, "user");
+  EXPECT_EQ(user.netdevs[0].id, "n0");
+  EXPECT_EQ(to_json(*user.netdevs[0].options.find("hostfwd")),
+            R"(["tcp::2222-:22", "udp::53-:53"])");
+  EXPECT_EQ(to_json(*user.netdevs[0].options.find("net")), R"("10.1.0.0/16")");
+  EXPECT_EQ(user.netdevs[1].name, "dgram");
+  EXPECT_TRUE(user.devices.empty());
+  EXPECT_NE(error({"-netdev", "usr,id=n0"}).find("user"), std::string::npos);
+  EXPECT_NE(error({"-netdev", "user"}).find("id"), std::string::npos);
+}
+
+TEST(CommandLineTest, GivesGuestForwardsACharacterDevice) {
+  const MachineConfig machine =
+      good({"-netdev",
+            "user,id=n0,guestfwd=tcp:10.0.2.100:80-file:/tmp/x,guestfwd=:10.0.2.4:1-cmd:cat"})
+          .machine;
+  EXPECT_EQ(to_json(*machine.netdevs.at(0).options.find("guestfwd")),
+            R"(["tcp:10.0.2.100:80-chardev:guestfwd-n0-0", ":10.0.2.4:1-cmd:cat"])");
+  ASSERT_EQ(std::ranges::count(machine.chardevs, "guestfwd-n0-0", &NamedOptions::id), 1);
+}
+
+TEST(CommandLineTest, ListsNetworkBackEnds) {
+  EXPECT_NE(good({"-netdev", "help"}).answer.find("\nhubport\n"), std::string::npos);
+  EXPECT_NE(good({"-netdev", "tap,help"}).answer.find("vnet_hdr"), std::string::npos);
+  EXPECT_TRUE(good({"-nic", "none"}).machine.netdevs.empty());
+  EXPECT_TRUE(good({"-net", "none"}).machine.netdevs.empty());
+  EXPECT_TRUE(good({"-nodefaults"}).machine.netdevs.empty());
 }
 
 }  // namespace

@@ -26,8 +26,14 @@ Result<void> read_into(Struct& target, std::string_view text, std::string_view i
   return read_properties(target, given, what);
 }
 
-// A choice and its own options: "socket,id=s0,path=/tmp/s".
-Result<NamedOptions> named_options(std::string_view text, std::string_view name_key) {
+Result<void> no_value_missing(std::string_view argument, std::string_view what) {
+  if (argument.empty()) return fail(Errc::InvalidArgument, "expected {}, not an empty text", what);
+  return {};
+}
+
+}  // namespace
+
+Result<NamedOptions> read_named_options(std::string_view text, std::string_view name_key) {
   NamedOptions named;
   named.options = TRY(text.starts_with('{') ? parse_json(text) : parse_keyval(text, name_key));
   if (!named.options.as<Value::Object>())
@@ -48,13 +54,6 @@ Result<NamedOptions> named_options(std::string_view text, std::string_view name_
   return named;
 }
 
-Result<void> no_value_missing(std::string_view argument, std::string_view what) {
-  if (argument.empty()) return fail(Errc::InvalidArgument, "expected {}, not an empty text", what);
-  return {};
-}
-
-}  // namespace
-
 Result<void> set_machine(CommandLine& line, OptionArgument argument) {
   MachineOptions& machine = line.options.machine.machine;
   Value given = TRY(parse_keyval(argument, "type"));
@@ -73,7 +72,7 @@ Result<void> set_machine(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> add_accelerator(CommandLine& line, OptionArgument argument) {
-  line.options.machine.accelerators.push_back(TRY(named_options(argument, "accel")));
+  line.options.machine.accelerators.push_back(TRY(read_named_options(argument, "accel")));
   return {};
 }
 
@@ -211,7 +210,7 @@ Result<void> add_cdrom(CommandLine& line, OptionArgument file) {
 }
 
 Result<void> add_device(CommandLine& line, OptionArgument argument) {
-  NamedOptions device = TRY(named_options(argument, "driver"));
+  NamedOptions device = TRY(read_named_options(argument, "driver"));
   // -device help is the table's business, -device DRIVER,help is not.
   if (device.options.find("help") || device.options.find("?")) {
     line.options.answer = TRY(device_properties_help(line.catalogue, device.name));
@@ -248,7 +247,7 @@ Result<void> add_global(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> add_object(CommandLine& line, OptionArgument argument) {
-  NamedOptions object = TRY(named_options(argument, "qom-type"));
+  NamedOptions object = TRY(read_named_options(argument, "qom-type"));
   if (object.options.find("help") || object.options.find("?")) {
     line.options.answer = TRY(object_properties_help(object.name));
     return {};
@@ -287,7 +286,7 @@ Result<void> add_fd(CommandLine&, OptionArgument argument) {
 }
 
 Result<void> add_chardev(CommandLine& line, OptionArgument argument) {
-  NamedOptions chardev = TRY(named_options(argument, "backend"));
+  NamedOptions chardev = TRY(read_named_options(argument, "backend"));
   if (chardev.options.find("help")) {
     line.options.answer = TRY(chardev_properties_help(chardev.name));
     return {};
@@ -362,7 +361,7 @@ Result<void> set_display(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> accept_none_of(Absent what, OptionArgument argument) {
-  constexpr std::string_view kNames[] = {"graphics card", "network card", "parallel port", "sound"};
+  constexpr std::string_view kNames[] = {"graphics card", "parallel port", "sound"};
   if (argument == "none") return {};
   return fail(Errc::Unsupported, "expected none, because there is no {}, not '{}'",
               kNames[static_cast<size_t>(what)], argument);

@@ -58,11 +58,21 @@ std::string forms_help(const CommandLine& line);
 // a monitor to it.
 Result<std::string> chardev_of_form(CommandLine& line, OptionArgument form, std::string_view label);
 
+// "socket,id=s0,path=/tmp/s", or JSON: a choice and its own options.
+Result<NamedOptions> read_named_options(std::string_view text, std::string_view name_key);
+
+Result<void> add_netdev(CommandLine& line, OptionArgument argument);
+Result<void> add_nic(CommandLine& line, OptionArgument argument);
+Result<void> add_net(CommandLine& line, OptionArgument argument);
+// After the last option: cards of -net and -nic, or the default network.
+Result<void> finish_network(CommandLine& line);
+std::string netdev_help(const CommandLine& line);
+
 Result<void> set_nographic(CommandLine& line, OptionArgument argument);
 Result<void> set_display(CommandLine& line, OptionArgument argument);
 std::string display_help(const CommandLine& line);
 // Hardware that scripts turn off, and that is not there anyway.
-enum class Absent : u8 { Vga, Net, Parallel, Audio };
+enum class Absent : u8 { Vga, Parallel, Audio };
 Result<void> accept_none_of(Absent what, OptionArgument argument);
 template <Absent what>
 Result<void> accept_none(CommandLine&, OptionArgument argument) {

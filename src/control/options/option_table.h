@@ -13,6 +13,14 @@
 
 namespace menura {
 
+// -net and -nic, which are about both ends of a cable.
+struct NetworkLine {
+  bool given = false;                       // by any option: there is no default network then
+  std::vector<NamedOptions> nics;           // the cards of -nic, name: the model or empty
+  std::vector<NamedOptions> legacy_nics;    // of -net nic
+  std::vector<std::string> legacy_netdevs;  // ids of -net's back ends
+};
+
 // What gathers while options are read.
 struct CommandLine {
   const Catalogue& catalogue;
@@ -22,6 +30,7 @@ struct CommandLine {
   bool nographic = false;
   bool display_none = false;
   bool monitor_given = false;
+  NetworkLine network = {};
 };
 
 struct Option {

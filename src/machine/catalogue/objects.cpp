@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "machine/memory_backends.h"
+#include "machine/netdevs.h"
 
 namespace menura {
 
@@ -30,6 +31,8 @@ constexpr ObjectKind kKinds[] = {
      properties_of<MemfdBackendOptions>, shape_of<MemfdBackendOptions>},
     {"memory-backend-file", "guest memory in a file", properties_of<FileBackendOptions>,
      shape_of<FileBackendOptions>},
+    {Netdevs::kFilterDump, "frames of a network back end, captured to a file",
+     properties_of<FilterDumpOptions>, shape_of<FilterDumpOptions>},
 };
 
 }  // namespace
@@ -54,7 +57,7 @@ Result<const ObjectKind*> find_object_kind(std::string_view name) {
               name, suggestion(name, names));
 }
 
-Result<void> Objects::create(const NamedOptions& options, const MachineConfig& machine) {
+Result<void> Objects::create(const NamedOptions& options) {
   if (options.id.empty())
     return fail(Errc::InvalidArgument, "Object {}: property 'id' must be given", options.name);
   for (const Object& object : objects_)
@@ -66,8 +69,10 @@ Result<void> Objects::create(const NamedOptions& options, const MachineConfig& m
     SecretConfig config;
     TRY(read_properties(config, options.options, format("Object {}", options.id)));
     object.secret = TRY(read_secret(config), "Object {}", options.id);
-  } else if (std::ranges::find(machine.objects, options.id, &NamedOptions::id) !=
-             machine.objects.end()) {
+  } else if (kind->name == Netdevs::kFilterDump) {
+    TRY(machine_.netdevs().create_filter(options));
+  } else if (std::ranges::find(machine_.config().objects, options.id, &NamedOptions::id) !=
+             machine_.config().objects.end()) {
     object.in_use = true;  // the machine has made it
   } else {
     return fail(Errc::Unsupported,
@@ -91,6 +96,7 @@ Result<void> Objects::remove(std::string_view id) {
   const auto at = std::ranges::find(objects_, id, &Object::id);
   if (at == objects_.end()) return fail(Errc::InvalidArgument, "There is no object '{}'", id);
   if (at->in_use) return fail(Errc::Busy, "Object '{}' is in use", id);
+  machine_.netdevs().remove_filter(id);
   objects_.erase(at);
   return {};
 }

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "machine/config.h"
+#include "machine/machine.h"
 
 namespace menura {
 
@@ -36,9 +36,10 @@ Result<const ObjectKind*> find_object_kind(std::string_view name);
 
 class Objects {
  public:
+  explicit Objects(Machine& machine) : machine_(machine) {}
   // options.name is the kind. Memory is the machine's (machine/memory_backends.h): only what that
   // was started with is accepted, as being in use.
-  Result<void> create(const NamedOptions& options, const MachineConfig& machine);
+  Result<void> create(const NamedOptions& options);
   Result<void> remove(std::string_view id);
 
   struct Object {
@@ -54,6 +55,8 @@ class Objects {
  private:
   Result<std::vector<std::byte>> read_secret(const SecretConfig& config) const;
 
+  // Wiring
+  Machine& machine_;
   // State
   std::vector<Object> objects_;
 };
