@@ -3,6 +3,7 @@
 #include "block/file/file_image.h"
 #include "block/file/memory_image.h"
 #include "block/file/null_image.h"
+#include "block/nbd/nbd_image.h"
 #include "block/qcow2/qcow2_image.h"
 #include "block/raw/raw_image.h"
 
@@ -15,6 +16,7 @@ const Driver* const kDrivers[] = {
     &kFileDriver,
     &kHostDeviceDriver,
     &kMemoryDriver,
+    &kNbdDriver,
     &kNullAioDriver,
     &kNullCoDriver,
     // Formats

@@ -149,7 +149,8 @@ Result<void> PropertyReader::finish(std::string_view what) {
 }
 
 const Value* PropertyLister::next(std::string_view name, const Type& type, std::string_view help) {
-  if (type.name != "object")
+  // A struct's members are listed one by one, but not those of one that may be absent.
+  if (type.name != "object" || type.optional)
     properties.push_back(
         {prefix_ + std::string(name), type.name, type.value, std::string(help), type.required});
   return nullptr;

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "app/nbd/list.h"
 #include "app/nbd/serve.h"
 #include "base/log.h"
 #include "base/trace.h"
@@ -32,12 +33,16 @@ Result<int> run(const std::vector<std::string>& words) {
   }
   set_log_level(options.verbose ? LogLevel::Info : LogLevel::Warning);
   TRY(start_traces(options.traces));
+  ImageSession session;
+  for (const std::string& object : options.objects) TRY(session.secrets().add(object));
+  if (options.task == Options::Task::List) {
+    TRY(list(session, options));
+    return EXIT_SUCCESS;
+  }
   UniqueFd inherited = TRY(inherited_socket());
   Background background;
   if (options.fork) background = TRY(Background::start());
   if (const std::optional<int> status = background.parent_status()) return *status;
-  ImageSession session;
-  for (const std::string& object : options.objects) TRY(session.secrets().add(object));
   TRY(serve(session, options, std::move(inherited), background));
   return EXIT_SUCCESS;
 }

@@ -42,7 +42,15 @@ Result<ChildLink*> OpenContext::add(std::string_view name, ChildRole role, NodeP
              driver_words());
 }
 
-Result<NodePtr> OpenContext::open_child(std::string_view, ChildRole role, Value given) {
+Result<NodePtr> OpenContext::open_child(std::string_view name, ChildRole role, Value given) {
+  // What lies below as "file" and is only named is taken as its name says, not probed.
+  const Value* filename = name == "file" ? given.find("filename") : nullptr;
+  if (filename && filename->as<std::string>() && !given.find("driver") && !given.find("file")) {
+    Value options = TRY(graph_.options_for(*filename->as<std::string>()));
+    for (auto& [key, value] : *given.as<Value::Object>())
+      if (key != "filename") options.set(key, std::move(value));
+    given = std::move(options);
+  }
   return graph_.open_inherited(std::move(given), {&node_.options(), role});
 }
 
