@@ -20,6 +20,7 @@ constexpr MachineType kMachineTypes[] = {
      .description = "Standard PC (i440FX + PIIX, 1996)",
      .max_cpus = PcBoard::kMaxCpus,
      .is_default = true,
+     .default_nic = "e1000",
      .make = make_pc},
     {.name = "none",
      .alias = {},

@@ -22,6 +22,7 @@ class PciFunction;
 
 std::span<const DeviceKind> ide_device_kinds();
 std::span<const DeviceKind> isa_device_kinds();
+std::span<const DeviceKind> nic_device_kinds();
 std::span<const DeviceKind> pci_device_kinds();
 std::span<const DeviceKind> virtio_device_kinds();
 
