@@ -4,6 +4,7 @@
 // Owner: Machine. Threads: under the machine lock. Example: see machine/pc/pc_board.h.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,10 +22,16 @@ namespace menura {
 class Machine;
 class PciBus;
 class GsiRouting;
-class IdeChannel;
+class IdeConnector;
 class IrqStatistics;
 
 enum class WakeCause : u8 { Other, PowerButton, Rtc };
+
+// A connector for ATA drives, and what firmware calls it in its boot order.
+struct IdeBus {
+  IdeConnector* connector = nullptr;
+  std::string boot_path;  // without the drive: "/pci@i0cf8/ide@1,1/drive@0"
+};
 
 class Board {
  public:
@@ -47,15 +54,17 @@ class Board {
 
   // For devices that users add; null, or not connected, where the board has none.
   virtual PciBus* pci_bus() { return nullptr; }
-  virtual IdeChannel* ide_channel(unsigned /*channel*/) { return nullptr; }
   virtual IrqLine isa_irq(unsigned /*irq*/) { return {}; }
   BootOrder& boot_order() { return boot_order_; }
+  // Where ATA drives are plugged, by name: "ide.0", "ahci0.3". Controllers bring theirs.
+  std::map<std::string, IdeBus, std::less<>>& ide_buses() { return ide_buses_; }
   // What all GSIs pass through, and where they go.
   virtual IrqStatistics* irqs() { return nullptr; }
   virtual const GsiRouting* gsi_routing() { return nullptr; }
 
  private:
   BootOrder boot_order_;
+  std::map<std::string, IdeBus, std::less<>> ide_buses_;
 };
 
 // A row of the machine catalogue (-machine help).

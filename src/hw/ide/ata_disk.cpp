@@ -27,6 +27,7 @@ enum : u8 {
   kIdle = 0xe3,
   kCheckPower = 0xe5,
   kSleep = 0xe6,
+  kReadLogExt = 0x2f,
   kFlush = 0xe7,
   kFlushExt = 0xea,
   kIdentify = 0xec,
@@ -82,6 +83,7 @@ void AtaDisk::reset_drive() {
   trim_ = false;
   multiple_ = 0;
   block_multiple_ = 1;
+  queued_error_.reset();
 }
 
 // ATA/ATAPI-7 vol. 1 §9.12: a device without the packet feature set.
@@ -107,6 +109,13 @@ void AtaDisk::describe_drive(StateVisitor& v) {
   v.field("dma_mode", dma_mode_);
   v.field("write_cache", write_cache_);
   v.field("read_ahead", read_ahead_);
+  bool failed = queued_error_.has_value();
+  v.field("queued_error", failed);
+  QueuedCommand error = queued_error_.value_or(QueuedCommand{});
+  v.field("queued_error_tag", error.tag);
+  v.field("queued_error_lba", error.lba);
+  v.field("queued_error_sectors", error.sectors);
+  if (v.loading()) queued_error_ = failed ? std::optional(error) : std::nullopt;
 }
 
 // A transfer stays on the disk, and moves whole blocks of what is left.
@@ -295,6 +304,7 @@ void AtaDisk::execute_other(u8 code) {
     case kSetFeatures: return set_features();
     case kFlush:
     case kFlushExt: return flush();
+    case kReadLogExt: return host().serial() ? read_log() : abort();
     case kReadNativeMax:
       device_ |= ata::kLba;
       put_lba(std::min(sectors(), kLba28Limit) - 1, false);
@@ -315,6 +325,57 @@ void AtaDisk::execute_other(u8 code) {
       return host().dma_ready();
     default: return abort();
   }
+}
+
+bool AtaDisk::accepts(const QueuedCommand& command) const {
+  return command.lba < sectors() && command.sectors <= sectors() - command.lba &&
+         !(command.write && disk()->read_only());
+}
+
+void AtaDisk::move_queued(const QueuedCommand& command, u64 first, Bytes data,
+                          std::function<void(Result<void>)> then) {
+  disk()->submit({.op = command.write ? DiskOp::Write : DiskOp::Read,
+                  .offset = (command.lba + first) * ata::kSector,
+                  .data = data,
+                  .fua = command.write && (command.fua || !write_cache_),
+                  .done = std::move(then)});
+}
+
+// READ LOG EXT: the directory of logs, and the one of queued errors; both have a single page.
+void AtaDisk::read_log() {
+  constexpr u8 kDirectory = 0x00, kQueuedErrors = 0x10;
+  const u8 log = now_.lba_low;
+  const bool first_page = now_.lba_mid == 0 && previous_.lba_mid == 0;
+  const bool one_page = now_.count == 1 && previous_.count == 0;
+  if ((log != kDirectory && log != kQueuedErrors) || !first_page || !one_page) return abort();
+  if (log == kQueuedErrors) return start_pio_in(queued_error_log());
+  std::vector<std::byte> page(ata::kSector);
+  store_le(Bytes(page), 0, u16{1});                  // version
+  store_le(Bytes(page), 2 * kQueuedErrors, u16{1});  // pages
+  start_pio_in(std::move(page));
+}
+
+// Serial ATA 2.6 §13.7: the error's tag and task file, and a checksum to zero.
+std::vector<std::byte> AtaDisk::queued_error_log() const {
+  constexpr u8 kNotQueued = 0x80;
+  std::vector<std::byte> page(ata::kSector);
+  const auto put = [&](size_t at, u64 value) { page[at] = static_cast<std::byte>(value); };
+  const QueuedCommand error = queued_error_.value_or(QueuedCommand{});
+  put(0, queued_error_ ? error.tag : kNotQueued);
+  if (queued_error_) {
+    const bool outside = error.lba >= sectors() || error.sectors > sectors() - error.lba;
+    put(2, ata::kDrdy | ata::kDsc | ata::kErr);
+    put(3, outside ? ata::kIdNotFound : ata::kUncorrectable);
+  }
+  constexpr size_t kLbaPlaces[] = {4, 5, 6, 8, 9, 10};
+  for (unsigned i = 0; i < std::size(kLbaPlaces); i++) put(kLbaPlaces[i], error.lba >> (8 * i));
+  put(7, ata::kLba);
+  put(12, error.sectors);
+  put(13, error.sectors >> 8);
+  u8 sum = 0;
+  for (const std::byte byte : page) sum = static_cast<u8>(sum + static_cast<u8>(byte));
+  put(511, static_cast<u8>(-sum));
+  return page;
 }
 
 void AtaDisk::set_multiple() {
@@ -389,7 +450,8 @@ std::vector<std::byte> AtaDisk::identify() const {
                               .multiple = multiple_,
                               .dma_mode = dma_mode_,
                               .write_cache = write_cache_,
-                              .read_ahead = read_ahead_});
+                              .read_ahead = read_ahead_,
+                              .serial_link = host().serial()});
 }
 
 }  // namespace menura

@@ -1,8 +1,9 @@
 // AtaDisk: an ATA hard disk with LBA48, multi-word and Ultra DMA, over a Disk.
 //
 // Owner: the catalogue. Threads: as IdeDrive. Source: ATA/ATAPI-7 volume 1 (T13/1532D).
-// Deviations: no security, SMART, or power saving beyond the commands that report it; media errors
-// come from the host's image alone. Example: `AtaDisk disk("ide0-hd0", image, {.serial = "QM0001"});`
+// On a serial link also Serial ATA 2.6's queued commands, and their log. Deviations: no security,
+// SMART, or power saving beyond the commands that report it; media errors come from the host's image
+// alone. Example: `AtaDisk disk("ide0-hd0", image, {.serial = "QM0001"});`
 #pragma once
 
 #include "hw/ide/ide_drive.h"
@@ -14,6 +15,10 @@ class AtaDisk final : public IdeDrive {
   AtaDisk(std::string id, Disk& disk, const DriveNames& names);
 
   std::string_view type() const override { return "ide-hd"; }
+  bool accepts(const QueuedCommand& command) const override;
+  void move_queued(const QueuedCommand& command, u64 first, Bytes data,
+                   std::function<void(Result<void>)> then) override;
+  void queued_failed(const QueuedCommand& command) override { queued_error_ = command; }
 
  protected:
   void execute(u8 code) override;
@@ -52,6 +57,8 @@ class AtaDisk final : public IdeDrive {
   void begin_trim();
   void trim(Buffer ranges, size_t at);
   std::vector<std::byte> identify() const;
+  void read_log();
+  std::vector<std::byte> queued_error_log() const;
   u64 sectors() const { return disk()->size() / ata::kSector; }
 
   // State
@@ -67,6 +74,7 @@ class AtaDisk final : public IdeDrive {
   u8 dma_mode_ = 0x45;  // as SET FEATURES names it: Ultra DMA 5
   bool write_cache_ = true;
   bool read_ahead_ = true;
+  std::optional<QueuedCommand> queued_error_;  // the last, until its log is read
 };
 
 }  // namespace menura

@@ -43,6 +43,13 @@ class Words {
 u64 multiword_word(u8 mode) { return 0x07 | ((mode & 0xf8) == 0x20 ? 0x100u << (mode & 7) : 0); }
 u64 ultra_word(u8 mode) { return 0x3f | ((mode & 0xf8) == 0x40 ? 0x100u << (mode & 7) : 0); }
 
+// Words that tell of a serial link: generations 1 and 2, and the transport's version.
+void put_serial(Words& w) {
+  w.set(76, 0x0006);
+  w.set(93, 0);
+  w.set(222, 0x101f);
+}
+
 void put_common(Words& w, const DriveNames& names, u8 dma_mode) {
   w.text(10, 10, names.serial);
   w.text(23, 4, names.firmware);
@@ -92,10 +99,18 @@ std::vector<std::byte> build_disk_identify(const DiskIdentity& d) {
   w.set32(102, d.sectors >> 32);
   w.set(106, 0x6000);
   w.set(169, 0x0001);  // TRIM
+  if (d.serial_link) {
+    put_serial(w);
+    w.set(75, 31);      // depth of the queue, less one
+    w.set(76, 0x0106);  // queued commands
+    w.set(84, 0x4060);  // logs
+    w.set(87, 0x4060);
+  }
   return w.finish();
 }
 
-std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mode) {
+std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mode,
+                                             bool serial_link) {
   Words w;
   put_common(w, names, dma_mode);
   w.set(0, 0x85c0);  // ATAPI CD-ROM, removable, DRQ within 50 us, 12-byte packets
@@ -106,6 +121,7 @@ std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mod
   w.set(84, 0x4000);
   w.set(85, 0x0210);
   w.set(87, 0x4000);
+  if (serial_link) put_serial(w);
   return w.finish();
 }
 

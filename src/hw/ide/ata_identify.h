@@ -24,9 +24,11 @@ struct DiskIdentity {
   u8 max_multiple = 16, multiple = 0;
   u8 dma_mode = 0;  // as SET FEATURES names it
   bool write_cache = true, read_ahead = true;
+  bool serial_link = false;  // Serial ATA, with queued commands
 };
 std::vector<std::byte> build_disk_identify(const DiskIdentity& identity);
 
-std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mode);
+std::vector<std::byte> build_packet_identify(const DriveNames& names, u8 dma_mode,
+                                             bool serial_link);
 
 }  // namespace menura

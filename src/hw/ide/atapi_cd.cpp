@@ -73,7 +73,8 @@ void AtapiCd::execute(u8 code) {
   sectors_left_ = 0;
   switch (code) {
     case kPacket: return begin_packet();
-    case kIdentifyPacket: return start_pio_in(build_packet_identify(names(), dma_mode_));
+    case kIdentifyPacket:
+      return start_pio_in(build_packet_identify(names(), dma_mode_, host().serial()));
     case kDeviceReset: soft_reset(); return;
     case kDiagnose: set_signature(); return raise_interrupt();
     case kIdentify: set_signature(); return abort();

@@ -11,7 +11,7 @@
 
 #include "hw/core/irq.h"
 #include "hw/core/window.h"
-#include "hw/ide/ide_drive.h"
+#include "hw/ide/ide_connector.h"
 #include "memory/address_space.h"
 #include "memory/region.h"
 
@@ -23,7 +23,7 @@ struct IdeDma {
   std::function<AccessStatus(GuestAddr, ConstBytes)> write;
 };
 
-class IdeChannel final : public IdeHost {
+class IdeChannel final : public IdeHost, public IdeConnector {
  public:
   IdeChannel(std::string name, IrqLine irq, IdeDma dma);
 
@@ -33,9 +33,9 @@ class IdeChannel final : public IdeHost {
   u64 read_bus_master(Access access);
   void write_bus_master(Access access, u64 value);
 
-  // unit 0 or 1.
-  void plug(unsigned unit, IdeDrive& drive);
-  IdeDrive* drive(unsigned unit) const { return drives_[unit]; }
+  unsigned places() const override { return 2; }
+  IdeDrive* drive(unsigned unit) const override { return drives_[unit]; }
+  void plug(unsigned unit, IdeDrive& drive) override;
   void reset();
   void describe(StateVisitor& v);
   Result<void> restored();

@@ -80,6 +80,7 @@ void IdeDrive::soft_reset() {
   host_->interrupt_changed();
   reset_drive();
   set_signature();
+  host_->was_reset();
 }
 
 void IdeDrive::reset(ResetKind) {

@@ -43,6 +43,19 @@ class IdeHost {
   // Whether the bus master runs.
   virtual bool dma_active() const = 0;
   virtual void dma_finished() = 0;
+  // A drive shows its signature again.
+  virtual void was_reset() {}
+  // Serial ATA: a drive offers queued commands.
+  virtual bool serial() const { return false; }
+};
+
+// A command among others (Serial ATA's native command queuing).
+struct QueuedCommand {
+  u8 tag = 0;  // 0 to 31
+  bool write = false;
+  bool fua = false;
+  u64 lba = 0;
+  u64 sectors = 0;
 };
 
 class IdeDrive : public Device {
@@ -73,6 +86,17 @@ class IdeDrive : public Device {
   // The data port, 2 or 4 bytes (a drive not asking for data reads all ones).
   u32 read_data(unsigned size);
   void write_data(unsigned size, u32 value);
+  // Bytes that the port still gives or takes in this block, and which of the two.
+  size_t data_left() const { return (status_ & ata::kDrq) ? buffer_.size() - position_ : 0; }
+  bool wants_data() const { return (status_ & ata::kDrq) && pio_out_; }
+
+  // Queued commands, on a serial link. False: not with this drive, or not there.
+  virtual bool accepts(const QueuedCommand&) const { return false; }
+  // Moves data.size() bytes from the command's sector `first` on; data lives until `then`.
+  virtual void move_queued(const QueuedCommand&, u64 /*first*/, Bytes /*data*/,
+                           std::function<void(Result<void>)> /*then*/) {}
+  // The log of queued errors is to tell of this one.
+  virtual void queued_failed(const QueuedCommand&) {}
 
   // The bus master was started: a DMA command that waits for it goes on.
   void run_dma() {
@@ -116,7 +140,7 @@ class IdeDrive : public Device {
   void read_disk(u64 offset, size_t size, std::function<void(Buffer, Result<void>)> then);
 
   const DriveNames& names() const { return names_; }
-  IdeHost& host() { return *host_; }
+  IdeHost& host() const { return *host_; }
   Disk* disk() const { return disk_; }
 
   // State

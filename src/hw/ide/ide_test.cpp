@@ -1,51 +1,16 @@
 #include <gtest/gtest.h>
 
-#include <deque>
-
 #include "base/bytes.h"
 #include "hw/core/test_machine.h"
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
+#include "hw/ide/memory_disk.h"
 #include "hw/ide/piix3_ide.h"
 #include "hw/pci/pci_bus.h"
 #include "state/tree.h"
 
 namespace menura {
 namespace {
-
-// A medium in memory; requests may wait until pump(), as on a host's queue.
-class MemoryDisk final : public Disk {
- public:
-  explicit MemoryDisk(size_t size) : content(size) {}
-  u64 size() const override { return content.size(); }
-  bool read_only() const override { return readonly; }
-  bool medium_present() const override { return present; }
-  void submit(DiskRequest request) override {
-    waiting.push_back(std::move(request));
-    if (immediate) pump();
-  }
-  void drain() override { pump(); }
-  void pump() {
-    while (!waiting.empty()) {
-      DiskRequest r = std::move(waiting.front());
-      waiting.pop_front();
-      r.done(broken ? Result<void>(fail(Errc::Io, "Broken on purpose")) : perform(r));
-    }
-  }
-  Result<void> perform(const DiskRequest& r) {
-    const Bytes at = Bytes(content).subspan(r.offset);
-    if (r.op == DiskOp::Read) std::copy_n(at.begin(), r.data.size(), r.data.begin());
-    if (r.op == DiskOp::Write) std::ranges::copy(r.data, at.begin());
-    if (r.op == DiskOp::Discard) std::fill_n(at.begin(), r.length, std::byte{0});
-    if (r.op == DiskOp::Flush) flushes++;
-    if (r.fua) fuas++;
-    return {};
-  }
-  std::vector<std::byte> content;
-  std::deque<DiskRequest> waiting;
-  bool immediate = true, readonly = false, present = true, broken = false;
-  int flushes = 0, fuas = 0;
-};
 
 constexpr u64 kSectors = 2048;
 constexpr u16 kDisk = 0x1f0, kCd = 0x170;

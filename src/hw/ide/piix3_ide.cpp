@@ -16,8 +16,8 @@ constexpr u16 kCommandIo = 0x0001;
 constexpr unsigned kIdetim[] = {0x40, 0x42};
 constexpr u16 kIdeDecodeEnable = 0x8000;
 constexpr ConfigRegister kRegisters[] = {
-    {.offset = 0x40, .size = 2, .name = "idetim0", .writable = 0xf3ff},
-    {.offset = 0x42, .size = 2, .name = "idetim1", .writable = 0xf3ff},
+    {.offset = 0x40, .size = 2, .name = "idetim0", .reset = kIdeDecodeEnable, .writable = 0xf3ff},
+    {.offset = 0x42, .size = 2, .name = "idetim1", .reset = kIdeDecodeEnable, .writable = 0xf3ff},
     {.offset = 0x44, .size = 1, .name = "sidetim", .writable = 0xff},
 };
 

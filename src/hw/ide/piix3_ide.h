@@ -2,7 +2,8 @@
 // AT's ports, and a bus master at BMIBA.
 //
 // Owner: the board. Threads: under the machine lock. Source: Intel 82371FB/82371SB data sheet 290550
-// §2.3 and §2.8. The timing registers are storage. Example:
+// §2.3 and §2.8. The timing registers are storage; the channels
+// decode their ports from reset on, which UEFI firmware relies on (BIOSes switch it on). Example:
 //   Piix3Ide ide("ide", {irqs.isa(14), irqs.isa(15)}, io_root);
 //   bus.add(ide, PciBus::devfn(1, 1)).value();   ide.channel(0).plug(0, disk);
 #pragma once

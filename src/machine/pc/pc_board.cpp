@@ -119,6 +119,9 @@ Result<void> PcBoard::build_chipset() {
   ide_ = &adopt(std::make_unique<Piix3Ide>(
       "ide", std::array<IrqLine, 2>{interrupts_.isa(14), interrupts_.isa(15)}, machine_.io_root()));
   bus.add(*ide_, PciBus::devfn(kPiixSlot, kPiixIde)).value();
+  for (unsigned n = 0; n < Piix3Ide::kChannels; n++)
+    ide_buses()[format("ide.{}", n)] = {&ide_->channel(n),
+                                        format("/pci@i0cf8/ide@1,1/drive@{}", n)};
 
   Piix4PmWiring pm{.time = machine_.loop().virtual_time(),
                    .sci = interrupts_.isa(Piix4Pm::kSciIrq),
@@ -280,10 +283,6 @@ Result<void> PcBoard::build_drive(Drive& drive, unsigned place) {
   else
     channel.plug(place % 2, adopt(std::make_unique<AtaDisk>(id, *drive.disk, names)));
   return {};
-}
-
-IdeChannel* PcBoard::ide_channel(unsigned channel) {
-  return channel < Piix3Ide::kChannels ? &ide_->channel(channel) : nullptr;
 }
 
 IrqLine PcBoard::isa_irq(unsigned irq) {

@@ -42,7 +42,6 @@ class PcBoard final : public Board {
   void press_power_button() override;
   void wake(WakeCause cause) override;
   PciBus* pci_bus() override { return &i440fx_->root_bus(); }
-  IdeChannel* ide_channel(unsigned channel) override;
   IrqLine isa_irq(unsigned irq) override;
   IrqStatistics* irqs() override { return &interrupts_.gsis(); }
   const GsiRouting* gsi_routing() override { return &interrupts_.routing(); }
