@@ -18,7 +18,9 @@ namespace {
 constexpr u64 kSize = 5 * MiB + 512;
 
 std::vector<std::string> creatable() {
-  std::vector<std::string> names{"memory", "file"};
+  // Filters over raw files, but one over what it is for.
+  std::vector<std::string> names{"memory",   "file",         "blkdebug",   "blkverify",
+                                 "throttle", "copy_on_read", "preallocate"};
   for (const Driver* driver : all_drivers())
     if (driver->create && driver->kind == DriverKind::Format) names.emplace_back(driver->name);
   return names;
@@ -35,20 +37,55 @@ class Conformance : public testing::TestWithParam<std::string> {
   ~Conformance() override { std::filesystem::remove_all(folder); }
 
   bool in_memory() const { return GetParam() == "memory"; }
+  bool is_filter() const { return driver().kind == DriverKind::Filter; }
+  const Driver& driver() const {
+    return *graph.find_driver(GetParam() == "copy_on_read" ? "copy-on-read" : GetParam());
+  }
+  std::string creatable_format() const {
+    if (GetParam() == "copy_on_read") return "qcow2";
+    return is_filter() ? "raw" : GetParam();
+  }
+  Result<void> try_create(u64 size, const Value& options) {
+    if (GetParam() == "blkverify") TRY(graph.create("raw", path + ".raw", size, options));
+    return graph.create(creatable_format(), path, size, options);
+  }
   void create(u64 size = kSize) {
     if (in_memory()) return;
-    const Result<void> made = graph.create(GetParam(), path, size, Value::object());
+    const Result<void> made = try_create(size, Value::object());
     ASSERT_TRUE(made) << made.error().text;
   }
-  Result<NodePtr> try_open(bool read_only = false) {
+  // All but what each node has.
+  Value node_options() {
+    const auto image = [](std::string_view driver, const std::string& name) {
+      Value options = Value::object();
+      options.set("driver", driver);
+      options.set("filename", name);
+      return options;
+    };
+    if (!is_filter()) {
+      Value options = image(GetParam(), path);
+      if (in_memory()) options.erase("filename"), options.set("size", kSize);
+      return options;
+    }
     Value options = Value::object();
-    options.set("driver", GetParam());
+    options.set("driver", driver().name);
+    const std::string below = creatable_format() == "raw" ? "file" : creatable_format();
+    if (GetParam() == "blkverify") {
+      options.set("test", image(below, path));
+      options.set("raw", image("file", path + ".raw"));
+    } else {
+      options.set(GetParam() == "blkdebug" ? "image" : "file", image(below, path));
+    }
+    if (GetParam() == "throttle") {
+      (void)graph.throttle_groups().find_or_make("g0");
+      options.set("throttle-group", "g0");
+    }
+    return options;
+  }
+  Result<NodePtr> try_open(bool read_only = false) {
+    Value options = node_options();
     options.set("read-only", read_only);
     options.set("discard", "unmap");
-    if (in_memory())
-      options.set("size", kSize);
-    else
-      options.set("filename", path);
     return graph.open(std::move(options));
   }
   Child open(bool read_only = false) {
@@ -194,8 +231,7 @@ TEST_P(Conformance, MapsWhatItReads) {
 TEST_P(Conformance, RefusesWhatIsOutside) {
   create();
   std::vector<std::byte> buffer(1024);
-  if (GetParam() != "memory" && GetParam() != "file") {
-    const Child disk = open();
+  if (Child disk = open(); !disk->image().grows() && !in_memory()) {
     EXPECT_EQ(disk->write(kSize - 512, buffer).error().code, Errc::OutOfRange);
     EXPECT_EQ(disk->write(~u64{0} - 100, buffer).error().code, Errc::OutOfRange);
     EXPECT_EQ(disk->zero(512, ~u64{0} - 100).error().code, Errc::OutOfRange);
@@ -291,9 +327,8 @@ TEST_P(Conformance, KeepsASecondWriterOut) {
   create();
   const Child disk = open();
   Graph other(all_drivers());
-  Value options = Value::object();
-  options.set("driver", GetParam());
-  options.set("filename", path);
+  (void)other.throttle_groups().find_or_make("g0");
+  const Value options = node_options();
   const auto attach = [&]() -> Result<Child> {
     NodePtr node = TRY(other.open(options));
     return Child::attach(std::move(node),
@@ -310,13 +345,11 @@ TEST_P(Conformance, RefusesSillySizesAndOptions) {
   if (in_memory()) return;
   Value wrong = Value::object();
   wrong.set("no-such-option", "1");
-  const Result<void> made = graph.create(GetParam(), path, kSize, wrong);
+  const Result<void> made = try_create(kSize, wrong);
   ASSERT_FALSE(made);
   EXPECT_NE(made.error().text.find("no-such-option"), std::string::npos) << made.error().text;
   create();
-  Value options = Value::object();
-  options.set("driver", GetParam());
-  options.set("filename", path);
+  Value options = node_options();
   options.set("no-such-option", "1");
   const Result<NodePtr> node = graph.open(options);
   ASSERT_FALSE(node);

@@ -3,6 +3,7 @@
 #include "block/file/file_image.h"
 #include "block/file/memory_image.h"
 #include "block/file/null_image.h"
+#include "block/filter/filters.h"
 #include "block/nbd/nbd_image.h"
 #include "block/qcow2/qcow2_image.h"
 #include "block/raw/raw_image.h"
@@ -22,6 +23,12 @@ const Driver* const kDrivers[] = {
     // Formats
     &kQcow2Driver,
     &kRawDriver,
+    // Filters
+    &kBlkdebugDriver,
+    &kBlkverifyDriver,
+    &kCopyOnReadDriver,
+    &kPreallocateDriver,
+    &kThrottleDriver,
 };
 
 }  // namespace

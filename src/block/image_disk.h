@@ -44,6 +44,11 @@ class ImageDisk final : public Disk, private GraphUser {
   void changed() override;
   Node& node() { return *image_; }
   Cache cache() const { return cache_; }
+  void set_cache(Cache cache) { cache_ = cache; }
+  // What the disk does with its image, and lets others do.
+  Result<void> set_permissions(Permissions permissions) {
+    return image_.set_permissions(permissions);
+  }
   const DiskStatistics& statistics() const { return statistics_; }
 
  private:
@@ -74,7 +79,7 @@ class ImageDisk final : public Disk, private GraphUser {
   const Wiring wiring_;
   Child image_;
   // Configuration
-  const Cache cache_;
+  Cache cache_;
   u64 unit_ = 512;  // the cluster size
   // State
   Requests requests_;  // in the order of their coming

@@ -57,31 +57,6 @@ Value image_value(Node& node, std::string_view name) {
   return v;
 }
 
-std::string scalar(const Value& value) {
-  if (const bool* b = value.as<bool>()) return *b ? "true" : "false";
-  return detail::print_value(value);
-}
-
-// Format specific information: dashes of names become spaces.
-void print_members(const Value& value, unsigned depth, std::string& out) {
-  const std::string indent(depth * 4, ' ');
-  const auto item = [&](const std::string& name, const Value& member) {
-    const bool nested = member.as<Value::Object>() || member.as<Value::List>();
-    out += indent + name + ":" + (nested ? "\n" : " " + scalar(member) + "\n");
-    if (nested) print_members(member, depth + 1, out);
-  };
-  if (const Value::Object* object = value.as<Value::Object>()) {
-    for (const auto& [key, member] : *object) {
-      std::string name = key;
-      for (char& c : name)
-        if (c == '-') c = ' ';
-      item(name, member);
-    }
-  } else if (const Value::List* list = value.as<Value::List>()) {
-    for (size_t i = 0; i < list->size(); i++) item(format("[{}]", i), (*list)[i]);
-  }
-}
-
 std::string image_text(Node& node, std::string_view name) {
   Image& image = node.image();
   const ImageInfo info = image.info();
@@ -103,10 +78,7 @@ std::string image_text(Node& node, std::string_view name) {
   if (SnapshotStore* store = image.snapshots())
     if (const std::vector<SnapshotInfo> snapshots = store->list(); !snapshots.empty())
       out += snapshot_table(snapshots);
-  if (const Value* data = info.specific.find("data"); data && !data->as<Value::Object>()->empty()) {
-    out += "Format specific information:\n";
-    print_members(*data, 1, out);
-  }
+  out += specific_text(info);
   return out;
 }
 

@@ -50,7 +50,7 @@ Result<int> run(const Command& command, std::vector<std::string> words) {
     return EXIT_SUCCESS;
   }
   ImageSession session;
-  for (const std::string& object : arguments.values("object")) TRY(session.secrets().add(object));
+  for (const std::string& object : arguments.values("object")) TRY(session.add_object(object));
   return command.run(session, arguments);
 }
 

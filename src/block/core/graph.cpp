@@ -98,7 +98,7 @@ Result<Value> Graph::options_for(const std::string& name) {
       const bool its_prefix =
           driver->name == protocol ||
           std::ranges::find(driver->prefixes, protocol) != driver->prefixes.end();
-      if (!its_prefix || driver->kind != DriverKind::Protocol || !driver->parse_filename) continue;
+      if (!its_prefix || !driver->parse_filename) continue;
       Value options = TRY(driver->parse_filename(name));
       if (!options.find("driver")) options.set("driver", driver->name);
       return options;
@@ -166,6 +166,7 @@ Result<NodePtr> Graph::open_object(Value options, const Inherited& inherited) {
     options.erase("filename");
   }
   const auto node = std::make_shared<Node>(*this, std::move(node_options), name);
+  node->opened_with_ = options;
   OpenContext context(*this, *node, std::move(options));
   std::unique_ptr<Image> image = TRY(row->open(context));
   node->set_image(*row, std::move(image));

@@ -20,6 +20,7 @@
 
 #include "block/core/driver.h"
 #include "block/core/node.h"
+#include "block/core/throttle.h"
 
 namespace menura {
 
@@ -84,12 +85,16 @@ class Graph {
   std::span<const Driver* const> drivers() const { return drivers_; }
   Result<std::string> secret(std::string_view id) const;
   Result<std::shared_ptr<const TlsCredentials>> tls_credentials(std::string_view id) const;
+  ThrottleGroups& throttle_groups() { return throttle_groups_; }
 
   Node* find(std::string_view node_name) const;
   const std::vector<Node*>& nodes() const { return nodes_; }
   // Named by the user: they live until removed, used or not (blockdev-add, blockdev-del).
   Result<NodePtr> add(Value options);
   Result<void> remove(std::string_view node_name);
+  // The node as these options describe it, whole: its driver and name stay. When it cannot be, it
+  // is as it was. Under Change.
+  Result<void> reopen(Node& node, Value options);
 
   void add_user(GraphUser& user) { users_.push_back(&user); }
   void remove_user(GraphUser& user) { std::erase(users_, &user); }
@@ -131,6 +136,7 @@ class Graph {
   Result<NodePtr> open_probed(Value options, const Inherited& inherited);
   Result<NodeOptions> take_node_options(Value& options, const Inherited& inherited);
   std::string make_name();
+  Result<void> open_again(Node& node, Value options);
   void enter();
   void leave();
 
@@ -139,6 +145,7 @@ class Graph {
   const SecretLookup secrets_;
   const TlsLookup tls_;
   // State
+  ThrottleGroups throttle_groups_;
   std::vector<Node*> nodes_;    // in the order of their making
   std::vector<NodePtr> named_;  // add()
   std::vector<GraphUser*> users_;

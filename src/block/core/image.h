@@ -66,6 +66,7 @@ std::span<const std::string_view> enum_names(Preallocation);
 // What `info` tells beyond the size.
 struct ImageInfo {
   u64 cluster_size = 0;  // 0: has none
+  std::optional<u64> vm_state_offset;
   bool dirty = false;
   bool corrupt = false;
   bool encrypted = false;

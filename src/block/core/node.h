@@ -127,6 +127,8 @@ class Node : public std::enable_shared_from_this<Node> {
   const std::string& name() const { return name_; }
   bool has_given_name() const { return !options_.node_name.empty(); }
   const NodeOptions& options() const { return options_; }
+  // The driver's own options, as the node was opened with them.
+  const Value& opened_with() const { return opened_with_; }
   const Driver& driver() const { return *driver_; }
   Image& image() const { return *image_; }
   Graph& graph() const { return graph_; }
@@ -178,6 +180,7 @@ class Node : public std::enable_shared_from_this<Node> {
 
  private:
   friend class Child;
+  friend class Graph;
   Result<void> allows(const Child::Use& use, const Child* except) const;
   Permissions used() const;
   Result<void> update_permissions();
@@ -191,6 +194,7 @@ class Node : public std::enable_shared_from_this<Node> {
   // Configuration
   NodeOptions options_;
   const std::string name_;
+  Value opened_with_ = Value::object();  // by a user, without what every node has
   // Wiring
   Graph& graph_;
   const Driver* driver_ = nullptr;

@@ -65,11 +65,16 @@ Result<void> Qcow2Image::commit() {
   const auto bring_out = [&]() -> Result<void> {
     if (!count_copies.empty() || !entry_copies.empty()) {
       if ((*file_).size() < end && file_->image().grows()) TRY(file_->truncate(end));
+      file_->reached("flush_to_os");
+      if (!count_copies.empty()) file_->reached("refblock_update");
       TRY(write_copies(file_, count_copies));
     }
     if (!entry_copies.empty()) {
       if (data_ != &file_) TRY((*data_)->flush());
+      file_->reached("flush_to_disk");
       TRY(file_->flush());
+      if (!tables.empty()) file_->reached("l2_update");
+      if (!l1_sectors.empty()) file_->reached("l1_update");
       TRY(write_copies(file_, entry_copies));
     }
     if (!released.empty() || !entry_copies.empty()) TRY(file_->flush());
@@ -88,6 +93,7 @@ Result<void> Qcow2Image::commit() {
   }
   refcounts_.cache().done(counts);
   l2_.done(tables);
+  if (!released.empty()) file_->reached("cluster_free");
   const std::vector<Refcounts::Release> punch = TRY(refcounts_.settle(released));
   // Still under meta_, so that nobody takes these clusters before their holes are there.
   for (const Refcounts::Release& r : punch)
@@ -122,6 +128,7 @@ Result<void> Qcow2Image::flush() {
     clean = l2_.dirty_count() == 0 && dirty_l1_.empty() && !refcounts_.has_released();
   }
   if (!clean) return commit();  // ends with a flush
+  file_->reached("flush_to_disk");
   if (data_ != &file_) TRY((*data_)->flush());
   return file_->flush();
 }

@@ -99,6 +99,7 @@ Result<u64> Qcow2Image::own_table(u64 guest) {
   // Nothing on disk refers to the new table before commit(), which comes after a flush.
   if (old & kOffsetMask)
     TRY(file_->read_or_zero(old & kOffsetMask, content), "Reading an L2 table");
+  file_->reached("l2_alloc_write");
   if ((old & kOffsetMask) || table < before)
     if (Result<void> written = file_->write(table, content); !written) {
       refcounts_.release(table, 1);

@@ -69,7 +69,7 @@ Qcow2Image::Qcow2Image(Header header, Config config, Node& node, const Child& fi
       size_(header.size),
       header_(std::move(header)),
       l2_(file_, slice_size(header_, config_),
-          slices_in(config_.l2_cache_size.bytes, slice_size(header_, config_))),
+          slices_in(config_.l2_cache_size.bytes, slice_size(header_, config_)), "l2_load"),
       refcounts_(file_, header_, slices_in(config_.refcount_cache_size.bytes, 4096)) {}
 
 Qcow2Image::~Qcow2Image() = default;
@@ -196,6 +196,7 @@ std::optional<u64> Qcow2Image::allocated_size() { return file_->image().allocate
 ImageInfo Qcow2Image::info() {
   ImageInfo info;
   info.cluster_size = cluster_size();
+  info.vm_state_offset = vm_state_offset();
   info.dirty = header_.incompatible & kDirty;
   info.corrupt = header_.incompatible & kCorrupt;
   info.encrypted = header_.crypt_method != 0;

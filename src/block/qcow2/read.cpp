@@ -78,7 +78,7 @@ Result<void> Qcow2Image::read_run(const Run& run, u64 offset, Bytes to) {
     case Kind::HoleAlloc: return read_hole(offset, to);
     case Kind::Zero:
     case Kind::ZeroAlloc: std::memset(to.data(), 0, to.size()); return {};
-    case Kind::Normal: return (*data_)->read_or_zero(run.host, to);
+    case Kind::Normal: file_->reached("read_aio"); return (*data_)->read_or_zero(run.host, to);
     case Kind::Compressed: return read_compressed(run.word, offset, to);
   }
   unreachable();
@@ -91,13 +91,17 @@ Result<void> Qcow2Image::read_hole(u64 offset, Bytes to) {
       offset < end ? static_cast<size_t>(std::min<u64>(to.size(), end - offset)) : 0;
   std::memset(to.data() + inside, 0, to.size() - inside);
   if (inside == 0) return {};
-  if (*backing_) return (*backing_)->read_or_zero(offset, to.first(inside));
+  if (*backing_) {
+    file_->reached("read_backing_aio");
+    return (*backing_)->read_or_zero(offset, to.first(inside));
+  }
   std::memset(to.data(), 0, inside);
   return {};
 }
 
 Result<void> Qcow2Image::read_compressed(u64 word, u64 offset, Bytes to) {
   std::vector<std::byte> packed(compressed_size(word));
+  file_->reached("read_compressed");
   TRY((*data_)->read_or_zero(compressed_offset(word), packed));
   const size_t within = static_cast<size_t>(offset & (cluster_size() - 1));
   if (within == 0 && to.size() == cluster_size()) return unpack(header_.compression, packed, to);

@@ -16,7 +16,8 @@ Refcounts::Refcounts(const Child& file, Header& header, size_t cache_slices)
       limit_(u64{1} << (56 - header.cluster_bits)),
       file_(file),
       header_(header),
-      cache_(file, static_cast<u32>(std::min<u64>(kSlice, header.cluster_size())), cache_slices) {}
+      cache_(file, static_cast<u32>(std::min<u64>(kSlice, header.cluster_size())), cache_slices,
+             "refblock_load") {}
 
 Result<void> Refcounts::load() {
   const u64 entries = header_.reftable_clusters * header_.cluster_size() / 8;
@@ -134,6 +135,7 @@ Result<void> Refcounts::make_block(u64 index) {
   if (index >= limit_ / per_block_) return fail(Errc::NoSpace, "The image file would be too large");
   if (index >= header_.reftable_clusters * header_.cluster_size() / 8) TRY(grow_table(index + 1));
   if (index < table_.size() && table_[index]) return {};
+  file_->reached("refblock_alloc");
   // A block that does not exist counts only zeroes, so that every cluster it covers is free.
   const u64 cluster = index * per_block_;
   const u64 offset = cluster << header_.cluster_bits;
@@ -143,6 +145,7 @@ Result<void> Refcounts::make_block(u64 index) {
   store_count(first, 0, 1);
   std::copy(first.bytes.begin(), first.bytes.end(), bytes.begin());
   cache_.forget(offset, header_.cluster_size());
+  file_->reached("refblock_alloc_write");
   TRY(file_->write(offset, bytes), "Writing a reference count block");
   TRY(file_->flush());
   if (table_.size() <= index) table_.resize(index + 1);

@@ -25,6 +25,7 @@ Result<void> Qcow2Image::grow_l1(u64 entries) {
   std::vector<std::byte> bytes(static_cast<size_t>(clusters * cluster_size()));
   for (size_t i = 0; i < l1_.size(); i++) store_be<u64>(bytes, i * 8, l1_[i]);
   const auto write = [&]() -> Result<void> {
+    file_->reached("l1_grow_write_table");
     TRY(file_->write(offset, bytes), "Writing a larger L1 table");
     const std::vector<Slice*> counts = refcounts_.cache().take_dirty();
     for (const Slice* slice : counts)
@@ -37,6 +38,7 @@ Result<void> Qcow2Image::grow_l1(u64 entries) {
     std::array<std::byte, 12> fields;
     store_be<u32>(fields, 0, static_cast<u32>(entries));
     store_be<u64>(fields, 4, offset);
+    file_->reached("l1_grow_activate_table");
     TRY(file_->write(36, fields));
     return file_->flush();
   };

@@ -16,6 +16,7 @@ Result<Slice*> TableCache::get(u64 offset) {
   auto slice = std::make_unique<Slice>();
   slice->offset = offset / slice_size_ * slice_size_;
   slice->bytes.resize(slice_size_);
+  file_->reached(load_point_);
   TRY(file_->read_or_zero(slice->offset, slice->bytes), "Reading a qcow2 table at {}",
       slice->offset);
   evict();

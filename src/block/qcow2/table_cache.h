@@ -24,8 +24,9 @@ struct Slice {
 
 class TableCache {
  public:
-  TableCache(const Child& file, u32 slice_size, size_t limit)
-      : file_(file), slice_size_(slice_size), limit_(limit) {}
+  // `load_point`: what reading a slice is called (Image::reached).
+  TableCache(const Child& file, u32 slice_size, size_t limit, std::string_view load_point)
+      : file_(file), slice_size_(slice_size), limit_(limit), load_point_(load_point) {}
 
   u32 slice_size() const { return slice_size_; }
   // The slice that holds this byte; read from the file unless it is here.
@@ -52,6 +53,7 @@ class TableCache {
   const Child& file_;
   const u32 slice_size_;
   const size_t limit_;
+  const std::string_view load_point_;
   Order order_;  // the most recently used first
   std::unordered_map<u64, Order::iterator> index_;
   std::vector<Slice*> dirty_;

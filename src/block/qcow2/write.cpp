@@ -28,6 +28,7 @@ Result<void> Qcow2Image::write_guest(u64 offset, ConstBytes from) {
     lock.unlock();
     const ConstBytes part = from.first(static_cast<size_t>(plan.length));
     if (plan.in_place) {
+      file_->reached("write_aio");
       TRY((*data_)->write(plan.host, part));
     } else {
       Result<void> done = write_new(plan, offset, part);
@@ -92,6 +93,7 @@ Result<Qcow2Image::WritePlan> Qcow2Image::plan_allocation(u64 offset, u64 length
     if (header_.has_data_file()) {
       plan.host = start;
     } else {
+      file_->reached("cluster_alloc");
       const Refcounts::Run run = TRY(refcounts_.allocate_some(plan.clusters));
       plan.host = run.offset, plan.clusters = run.clusters;
       plan.fresh = run.offset >= fresh_from;
@@ -129,19 +131,25 @@ Result<void> Qcow2Image::write_new(const WritePlan& plan, u64 offset, ConstBytes
   if (plan.fresh && reads_as_zero(plan.old.front(), offset)) begin_all = offset;
   if (plan.fresh && reads_as_zero(plan.old.back(), cluster_of(end - 1))) end_all = end;
   const u64 host = plan.host - (offset - begin_all);
-  if (begin_all == offset && end_all == end) return (*data_)->write(host, from);
+  if (begin_all == offset && end_all == end) {
+    file_->reached("write_aio");
+    return (*data_)->write(host, from);
+  }
   const size_t head = static_cast<size_t>(offset - begin_all),
                tail = static_cast<size_t>(end_all - end);
+  file_->reached("cow_read");
   if (end_all - begin_all <= kOneWrite) {
     std::vector<std::byte> all(static_cast<size_t>(end_all - begin_all));
     TRY(read_guest(begin_all, Bytes(all).first(head)));
     std::memcpy(all.data() + head, from.data(), from.size());
     TRY(read_guest(end, Bytes(all).last(tail)));
+    file_->reached("cow_write");
     return (*data_)->write(host, all);
   }
   std::vector<std::byte> around(std::max(head, tail));
   TRY(read_guest(begin_all, Bytes(around).first(head)));
   TRY((*data_)->write(host, ConstBytes(around).first(head)));
+  file_->reached("cow_write");
   TRY((*data_)->write(plan.host, from));
   TRY(read_guest(end, Bytes(around).first(tail)));
   return (*data_)->write(plan.host + from.size(), ConstBytes(around).first(tail));
@@ -225,6 +233,7 @@ Result<u64> Qcow2Image::allocate_bytes(u64 size) {
 }
 
 Result<void> Qcow2Image::write_packed(u64 offset, ConstBytes packed) {
+  file_->reached("write_compressed");
   if (bitmaps_) TRY(bitmaps_->note_write(offset, std::min(cluster_size(), size() - offset)));
   Lock lock(meta_);
   TRY(check_not_corrupt());

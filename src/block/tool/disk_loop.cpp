@@ -20,4 +20,8 @@ void DiskLoop::wait_until(const std::function<bool()>& condition) {
   loop_->complete_until(condition);
 }
 
+void DiskLoop::poll() {
+  while (loop_->run_once(0)) {}
+}
+
 }  // namespace menura

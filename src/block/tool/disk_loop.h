@@ -20,6 +20,8 @@ class DiskLoop {
   std::unique_ptr<ImageDisk> disk(Child image, ImageDisk::Cache cache);
   // Runs completions until the condition holds.
   void wait_until(const std::function<bool()>& condition);
+  // What is done is delivered; nothing is waited for.
+  void poll();
   // What devices do under the machine lock.
   template <class Function>
   void with_lock(Function function) {

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "block/drivers.h"
+#include "block/temporary_overlay.h"
 #include "tls/credentials.h"
 
 namespace menura {
@@ -102,6 +103,24 @@ ImageSession::ImageSession()
           all_drivers(), [this](std::string_view id) { return secrets_.find(id); },
           [this](std::string_view id) { return secrets_.find_tls(id); }) {}
 
+Result<void> ImageSession::add_object(std::string_view option) {
+  struct Group {
+    std::string type, id;
+    ThrottleLimits limits;
+    void describe(PropertyVisitor& p) {
+      p.required("qom-type", type, "kind of the object");
+      p.required("id", id, "its name");
+      p.field("limits", limits, "what may pass in a second");
+    }
+  } group;
+  const Value given =
+      option.starts_with('{') ? TRY(parse_json(option)) : TRY(parse_keyval(option, "qom-type"));
+  const Value* type = given.find("qom-type");
+  if (!type || *type != Value("throttle-group")) return secrets_.add(option);
+  TRY(read_properties(group, given, "object"));
+  return graph_.throttle_groups().add(group.id, group.limits);
+}
+
 Result<NodePtr> ImageSession::open_node(const std::string& name, const OpenImage& how) {
   Graph::FileOptions options;
   options.format = how.format;
@@ -110,8 +129,9 @@ Result<NodePtr> ImageSession::open_node(const std::string& name, const OpenImage
   options.no_backing = how.no_backing;
   options.cache = how.cache.node;
   options.aio = how.aio;
-  options.more = Value::object();
-  if (how.unmap) options.more.set("discard", "unmap");
+  options.more = how.more.is_null() ? Value::object() : how.more;
+  if (how.unmap && !options.more.find("discard")) options.more.set("discard", "unmap");
+  if (how.snapshot) options.read_only = true;
   if (!how.detect_zeroes.empty()) options.more.set("detect-zeroes", how.detect_zeroes);
   std::string file = name;
   if (how.image_opts) {
@@ -121,7 +141,16 @@ Result<NodePtr> ImageSession::open_node(const std::string& name, const OpenImage
     const Value given = TRY(parse_keyval(name, "driver"));
     file = "json:" + to_json(given);
   }
-  return graph_.open_file(file, std::move(options));
+  NodePtr node = TRY(graph_.open_file(file, std::move(options)));
+  if (how.snapshot) node = TRY(open_temporary_overlay(std::move(node)));
+  if (how.copy_on_read) {
+    Value filter = Value::object();
+    filter.set("driver", "copy-on-read");
+    filter.set("file", node->name());
+    filter.set("discard", how.unmap ? "unmap" : "ignore");
+    node = TRY(graph_.open(std::move(filter)));
+  }
+  return node;
 }
 
 Result<Child> ImageSession::open(const std::string& name, const OpenImage& how) {
@@ -158,11 +187,44 @@ void print_pretty(const Value& value, unsigned depth, std::string& out) {
   }
 }
 
+std::string scalar(const Value& value) {
+  if (const bool* b = value.as<bool>()) return *b ? "true" : "false";
+  return detail::print_value(value);
+}
+
+// Format specific information: dashes of names become spaces.
+void print_members(const Value& value, unsigned depth, std::string& out) {
+  const std::string indent(depth * 4, ' ');
+  const auto item = [&](const std::string& name, const Value& member) {
+    const bool nested = member.as<Value::Object>() || member.as<Value::List>();
+    out += indent + name + ":" + (nested ? "\n" : " " + scalar(member) + "\n");
+    if (nested) print_members(member, depth + 1, out);
+  };
+  if (const Value::Object* object = value.as<Value::Object>()) {
+    for (const auto& [key, member] : *object) {
+      std::string name = key;
+      for (char& c : name)
+        if (c == '-') c = ' ';
+      item(name, member);
+    }
+  } else if (const Value::List* list = value.as<Value::List>()) {
+    for (size_t i = 0; i < list->size(); i++) item(format("[{}]", i), (*list)[i]);
+  }
+}
+
 }  // namespace
 
 std::string pretty_json(const Value& value) {
   std::string out;
   print_pretty(value, 0, out);
+  return out;
+}
+
+std::string specific_text(const ImageInfo& info) {
+  const Value* data = info.specific.find("data");
+  if (!data || data->as<Value::Object>()->empty()) return {};
+  std::string out = "Format specific information:\n";
+  print_members(*data, 1, out);
   return out;
 }
 

@@ -46,6 +46,9 @@ struct OpenImage {
   bool unmap = true;               // zeroing and discarding may give space back
   std::string aio = {};            // of the file below; empty: what it likes best
   std::string detect_zeroes = {};  // as the node's option; empty: its default
+  bool snapshot = false;           // writes go to a temporary file
+  bool copy_on_read = false;
+  Value more = {};  // further options of the node; null: none
   CacheMode cache;
 };
 
@@ -54,6 +57,8 @@ class ImageSession {
   ImageSession();
   Graph& graph() { return graph_; }
   SecretObjects& secrets() { return secrets_; }
+  // What --object says: a secret, or a throttle-group.
+  Result<void> add_object(std::string_view option);
   const SecretObjects& secrets() const { return secrets_; }
   Result<NodePtr> open_node(const std::string& name, const OpenImage& how);
   // The same, with this program as its user.
@@ -66,6 +71,8 @@ class ImageSession {
 
 // JSON as QEMU's tools print it: indented by four spaces.
 std::string pretty_json(const Value& value);
+// Format specific information for people, indented; dashes of names become spaces.
+std::string specific_text(const ImageInfo& info);
 // "disk size: 196 KiB": QEMU's form of sizes for people.
 std::string human_size(u64 bytes);
 
