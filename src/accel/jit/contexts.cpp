@@ -12,7 +12,7 @@ void ContextSet::clear(const void* miss) {
     slot.context.clear_jumps(miss);
     slot.used = false;
   }
-  code_pages_.fill({});
+  clear_walks();
   executed_.fill(0);
   large_.fill(0);
   for (std::atomic<u64>& word : stored_) word.store(0, std::memory_order_relaxed);
@@ -26,25 +26,31 @@ void ContextSet::clear_region(ir::Context& context, u64 linear) {
     const u32 at = context.index(page);
     if (context.load[at].page == page || context.store[at].page == page) context.clear_page(page);
   }
+  context.clear_code_pages();
 }
 
 void ContextSet::clear_page(u64 linear, const void* miss) {
   const u32 region = bloom(linear >> 9);
   const bool large = large_[region >> 6] >> (region & 63) & 1;
+  const bool executed = executed_[bloom(linear) >> 6] >> (bloom(linear) & 63) & 1;
+  clear_walks();
   for (Slot& slot : slots_) {
+    if (!slot.used) continue;
     if (large)
       clear_region(slot.context, linear);
     else
       slot.context.clear_page(linear);
+    const bool based = slot.code >> 12;  // pc and linear address differ
+    if (large || (executed && based))
+      slot.context.clear_jumps(miss);
+    else if (executed)
+      slot.context.clear_jumps(linear, miss);
   }
-  if (large) code_pages_.fill({});
-  if (executed_[bloom(linear) >> 6] >> (bloom(linear) & 63) & 1) clear_jumps(miss);
-  code_page(linear, false) = {};
-  code_page(linear, true) = {};
 }
 
 void ContextSet::clear_jumps(const void* miss) {
-  for (Slot& slot : slots_) slot.context.clear_jumps(miss);
+  for (Slot& slot : slots_)
+    if (slot.used) slot.context.clear_jumps(miss);
 }
 
 // The page last: an entry half written belongs to no address.

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 
+#include "cpu/x86/paging.h"
 #include "jit/ir/tables.h"
 
 namespace menura::engine {
@@ -21,12 +22,6 @@ enum class Ring : u8 {
 };
 inline constexpr size_t kRings = 3;
 
-// Pages that code was fetched from.
-struct CodePage {
-  u64 page = 1;  // linear; 1: empty
-  u8* host = nullptr;
-};
-
 class ContextSet {
  public:
   // `code` identifies the mode that the jump cache's targets were translated for.
@@ -37,12 +32,22 @@ class ContextSet {
     slot.used = true;
     return slot.context;
   }
-  CodePage& code_page(u64 linear, bool user) {
-    return code_pages_[(linear >> 12 & 63) << 1 | (user ? 1 : 0)];
-  }
   // Code from this page runs here: jump caches may know it until it is cleared.
   void note_executed(u64 linear) {
     executed_[bloom(linear) >> 6] |= u64{1} << (bloom(linear) & 63);
+  }
+  // The tables at the lower levels of the guest's paging, where walks may begin.
+  const x86::WalkFrom* walk_from(u64 linear, u64 cr3) {
+    if (cr3 != walks_cr3_) clear_walks();
+    walks_cr3_ = cr3;
+    for (unsigned level = 1; level <= kWalkLevels; level++) {
+      x86::WalkFrom& from = walks_[walk_index(linear, level)];
+      if (from.level == level && from.region == linear >> (12 + 9 * level)) return &from;
+    }
+    return nullptr;
+  }
+  void note_walk(const x86::WalkFrom& from, u64 linear) {
+    if (from.level && from.level <= kWalkLevels) walks_[walk_index(linear, from.level)] = from;
   }
   // Only contexts handed out since the last time cost anything.
   void clear(const void* miss);
@@ -52,6 +57,7 @@ class ContextSet {
   }
   void clear_page(u64 linear, const void* miss);
   void clear_jumps(const void* miss);
+  void clear_walks() { walks_.fill({}); }
   // Before a host page is entered into a store table; entered so that others may take it out.
   void note_stored(u64 host) {
     std::atomic<u64>& word = stored_[bloom(host) >> 6];
@@ -70,7 +76,12 @@ class ContextSet {
  private:
   static void clear_region(ir::Context& context, u64 linear);
   static u32 bloom(u64 linear) {
-    return static_cast<u32>((linear >> 12) * 0x9e3779b97f4a7c15 >> 52);  // 12 bits
+    return static_cast<u32>((linear >> 12) * 0x9e3779b97f4a7c15 >> 49);  // 15 bits
+  }
+  static constexpr size_t kBloomWords = 512;
+  static constexpr unsigned kWalkLevels = 3;
+  static u32 walk_index(u64 linear, unsigned level) {
+    return static_cast<u32>(linear >> (12 + 9 * level)) % 16 + 16 * (level - 1);
   }
 
   struct Slot {
@@ -79,10 +90,11 @@ class ContextSet {
     bool used = true;
   };
   std::array<Slot, kRings> slots_;
-  std::array<CodePage, 128> code_pages_;
-  std::array<u64, 64> executed_{};             // a bit per hash of a page
-  std::array<u64, 64> large_{};                // a bit per hash of a 2 MiB region
-  std::array<std::atomic<u64>, 64> stored_{};  // a bit per hash of a host page
+  std::array<x86::WalkFrom, 16 * kWalkLevels> walks_{};
+  u64 walks_cr3_ = 0;
+  std::array<u64, kBloomWords> executed_{};             // a bit per hash of a page
+  std::array<u64, kBloomWords> large_{};                // a bit per hash of a 2 MiB region
+  std::array<std::atomic<u64>, kBloomWords> stored_{};  // a bit per hash of a host page
 };
 
 class ContextPool {
@@ -92,6 +104,7 @@ class ContextPool {
   ContextPool(const ContextPool&) = delete;
   ContextPool& operator=(const ContextPool&) = delete;
   ContextSet& current() { return *current_; }
+  bool selected(u16 pcid) const { return current_ && current_->valid && current_->pcid == pcid; }
   ir::Context& of(Ring ring, u64 code) { return current_->of(ring, code, miss_); }
   // Switches to the contexts of a PCID, fresh ones if it was forgotten meanwhile.
   void select(u16 pcid);

@@ -72,6 +72,7 @@ JitVcpu::JitVcpu(const AcceleratorContext& machine, JitShared& shared, const Jit
       author_(mmu_.contexts(), [this] { request(attention::kSafepoint); }),
       s_(block_->state) {
   block_->owner = this;
+  block_->targets = targets_.data();
   const std::span<u8> thunks = code_.thunk_room(config.index);
   thunk_room_ = {thunks.data(), thunks.data() + thunks.size()};
   tsc_offset_ = tsc_.at_power_on();
@@ -209,6 +210,13 @@ void JitVcpu::safepoint() {
   if (generation == generation_) return;
   generation_ = generation;
   mmu_.clear_jumps();
+  targets_.assign(targets_.size(), {});
+}
+
+void JitVcpu::note_target(const TranslatedBlock& block, const u8* entry) {
+  if (block_->code_tag == ir::kNoTag) return;
+  const u64 tag = (block.key.physical & ~u64{4095}) | block_->code_tag;
+  targets_[ir::target_index(block.key.pc, tag)] = {block.key.pc, tag, entry};
 }
 
 // From one look at the world to the next: a chain of blocks, or one instruction.
@@ -225,7 +233,7 @@ std::optional<Exit> JitVcpu::turn() {
   if (one_by_one) return step();
   // The jump cache knows the block, or its empty entry leads back here.
   const u8* code = static_cast<const u8*>(mmu_.context().jumps[ir::jump_index(s_.rip)]);
-  if (code_logged(LogItem::NoChain)) code = code_.cache().executable(code_.routines().miss);
+  if (code_logged(LogItem::NoChain)) code = code_.cache().executable(code_.routines().look_up);
   for (;;) {
     const u64 entered = generation_;
     enter(code);
@@ -246,6 +254,7 @@ std::optional<Exit> JitVcpu::turn() {
     log_entry(s_);
     const u64 link = info >> 8;
     if (code_logged(LogItem::NoChain)) continue;
+    note_target(*block, code);
     if (link == 0)
       mmu_.context().jumps[ir::jump_index(s_.rip)] = code;
     else
@@ -279,7 +288,15 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
   key.physical = reinterpret_cast<u64>(bytes.data());
   statistics_.misses++;
   if (TranslatedBlock* block = code_.find(key)) return block;
-  return code_.translate(author_, key, bytes);
+  // An instruction may reach into the next page.
+  jit::x86::NextPage next;
+  if (bytes.size() < jit::x86::kMaxLength && block_->code_tag != ir::kNoTag &&
+      (s_.code64() || linear < 0xffff'f000)) {
+    next.linear = linear + bytes.size();
+    if (const auto there = mmu_.code_at(next.linear); there && !there->empty())
+      next.host = there->data();
+  }
+  return code_.translate(author_, key, bytes, next);
 }
 
 // Whether turn() must be asked before the next instruction.
@@ -313,7 +330,7 @@ const void* JitVcpu::step_inside(const Insn* insn, const void* back) {
   mmu_.activate();
   const bool same = context == &mmu_.context() && mode == mode_key_ && dropped == code_.dropped();
   if (insn && same && s_.rip == pc + insn->length) return back;
-  if (code_logged(LogItem::NoChain)) return code_.cache().executable(code_.routines().miss);
+  if (code_logged(LogItem::NoChain)) return code_.cache().executable(code_.routines().look_up);
   return mmu_.context().jumps[ir::jump_index(s_.rip)];
 }
 
@@ -331,6 +348,9 @@ void JitVcpu::mode_changed() {
   if (!s_.code64()) set_segment_ends(*block_);
   mode_key_.mode = jit::x86::mode_of(s_);
   mode_key_.code_base = s_.code64() ? 0 : s_.seg[Cs].base;
+  const bool plain = mode_key_.code_base == 0 && !(mode_key_.mode & jit::x86::mode_bit::kShortCode);
+  static_assert(jit::x86::mode_bit::kStepwise < 4096);
+  block_->code_tag = plain ? mode_key_.mode : ir::kNoTag;
   mmu_.refresh(mode_key_.code_base << 12 ^ mode_key_.mode);
 }
 
@@ -345,6 +365,7 @@ std::optional<Exit> JitVcpu::deliver(const x86::Fault& fault, u64 dr6_bits) {
 void* JitVcpu::slow_path(u64 linear, u32 size, x86::PageAccess access, const void* site) {
   statistics_.tlb_misses++;
   if (void* host = mmu_.fill(linear, size, access)) return host;
+  if (void* host = mmu_.straddle(linear, size, access, block_->straddling)) return host;
   statistics_.slow_accesses++;
   Translations::Place place;
   ensure(code_.locate(static_cast<const u8*>(site), place), "a slow path belongs to a block");

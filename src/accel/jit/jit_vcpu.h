@@ -78,6 +78,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   // Drops the translations of pages that devices wrote to.
   void forget_written();
   TranslatedBlock* block_at(u64 pc);
+  void note_target(const TranslatedBlock& block, const u8* entry);
   void safepoint();
   void mode_changed();
   std::optional<Exit> deliver(const x86::Fault& fault, u64 dr6_bits = 0);
@@ -88,7 +89,10 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::optional<Exit> step();
   std::optional<Exit> step(const Insn& insn);  // already decoded
   std::optional<Exit> finish_step(const Outcome& outcome, bool traced);
-  x86::OrFault<Insn> fetch();
+  struct Fetched;
+  x86::OrFault<Fetched*> fetch();
+  x86::OrFault<bool> still_there(const Fetched& known, std::span<const u8> code);
+  x86::OrFault<Fetched*> fetch_anew(std::span<const u8> code, u64 linear);
   Outcome execute_foreign(const Insn& insn);
   Outcome resumed(const Outcome& outcome, bool had_rf);
   u64 instruction_breakpoint() const;
@@ -108,6 +112,20 @@ class JitVcpu final : public Vcpu, private CpuSide {
     std::vector<x64::Site> sites;
   };
   const Thunk& thunk_of(const Insn& insn);
+
+  // An instruction as it was stepped before, by the host address of its first byte.
+  struct Fetched {
+    const u8* at = nullptr;  // null: nobody will ask again
+    u32 code_size = 0;       // jit::x86::Mode
+    std::array<u8, 16> bytes{};
+    Insn insn;
+    jit::x86::Lowering lowering = {};
+    bool checks_x87 = false;
+    const Thunk* thunk = nullptr;
+  };
+  u64 linear_of(u64 pc) const {
+    return s_.code64() ? pc : (pc + mode_key_.code_base) & 0xffff'ffff;
+  }
 
   // CpuSide.
   u64 guest_tsc() const override;
@@ -134,7 +152,8 @@ class JitVcpu final : public Vcpu, private CpuSide {
 
   // State
   x86::State& s_;
-  u64 generation_ = 0;  // of the code cache, as the jump caches know it
+  u64 generation_ = 0;  // of the code cache, as the jump caches and targets know it
+  std::vector<ir::Target> targets_{ir::kTargets};
   struct BytesKey {
     std::array<u8, 16> bytes{};
     bool operator==(const BytesKey&) const = default;
@@ -145,7 +164,9 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::unordered_map<BytesKey, Thunk, BytesHash> thunks_;
   CodeCache::Piece thunk_room_;
   ir::Block thunk_ir_;
-  std::array<u8, 16> fetched_{};  // of the instruction being stepped
+  static constexpr size_t kFetched = 1024;
+  std::vector<Fetched> fetched_{kFetched + 1};  // the last: of those that nobody will ask for
+  Fetched* stepping_ = nullptr;
   const Thunk* running_thunk_ = nullptr;
   std::optional<Exit> stop_;  // by a step inside translated code
   int trapped_vector_ = -1;   // by a signal inside the thunk

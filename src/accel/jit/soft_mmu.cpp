@@ -78,7 +78,7 @@ void SoftMmu::each_written_page(const std::function<void(const std::byte*)>& vis
 
 void SoftMmu::refresh(u64 code) {
   const u16 pcid = (s_.cr4 & x86::kCr4Pcide) ? s_.cr3 & 0xfff : 0;
-  pool_.select(pcid);
+  if (!pool_.selected(pcid)) pool_.select(pcid);
   Ring ring = Ring::Kernel;
   if (s_.cpl() == 3)
     ring = Ring::User;
@@ -117,11 +117,14 @@ OrFault<SoftMmu::Part> SoftMmu::locate(u64 linear, PageAccess access, Privilege 
   if (s_.long_mode_active() && !x86::canonical(s_, linear)) return x86::general_protection();
   const bool user =
       privilege == Privilege::User || (privilege == Privilege::Current && s_.cpl() == 3);
+  const x86::WalkFrom* from = pool_.current().walk_from(linear, s_.cr3);
   x86::Translation t = TRY(x86::walk(s_, *this, linear,
                                      {.access = access,
                                       .user = user,
                                       .implicit = privilege == Privilege::Supervisor,
-                                      .physical_bits = physical_bits_}));
+                                      .physical_bits = physical_bits_},
+                                     from));
+  if (!from) pool_.current().note_walk(t.from, linear);
   if (out) *out = t;
   if (lapic_claims(t.physical)) return Part{t.physical, nullptr, nullptr};
   const FlatRange* range = range_at(t.physical);
@@ -166,6 +169,34 @@ void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
   return part.host;
 }
 
+// Host memory of `size` bytes of one page, if that is RAM without a watch over it.
+std::byte* SoftMmu::plain_ram(u64 linear, u64 size, PageAccess access) {
+  if (page_watched(linear)) return nullptr;
+  const OrFault<Part> found = locate(linear, access, Privilege::Current);
+  if (!found || !found->host || found->range->last < GuestAddr{found->physical + size - 1})
+    return nullptr;
+  if (access == PageAccess::Write) {
+    if (code_.line_has_code(found->host, size)) return nullptr;
+    if (found->range->dirty_clients)
+      found->range->ram->mark_written(found->range->offset_of(GuestAddr{found->physical}), size);
+  }
+  return found->host;
+}
+
+void* SoftMmu::straddle(u64 linear, u32 size, PageAccess access, Bytes copy) {
+  const u64 first = 4096 - (linear & kOffset);
+  if (first >= size || (!s_.code64() && linear + size > u64{1} << 32)) return nullptr;
+  const std::byte* low = plain_ram(linear, first, access);
+  const std::byte* high = low ? plain_ram(linear + first, size - first, access) : nullptr;
+  if (!high) return nullptr;
+  if (low + first == high) return const_cast<std::byte*>(low);
+  if (access == PageAccess::Write) return nullptr;
+  const Bytes operand = copy.subspan(linear & 63, size);
+  std::memcpy(operand.data(), low, first);
+  std::memcpy(operand.data() + first, high, size - first);
+  return operand.data();
+}
+
 OrFault<void*> SoftMmu::direct(u64 linear, u64 size, PageAccess access) {
   if ((linear & kOffset) + size > 4096) return nullptr;
   const Part part = TRY(locate(linear, access, Privilege::Current));
@@ -177,8 +208,7 @@ OrFault<void*> SoftMmu::direct(u64 linear, u64 size, PageAccess access) {
 }
 
 OrFault<std::span<const u8>> SoftMmu::code_at(u64 linear) {
-  ContextSet& set = pool_.current();
-  CodePage& cached = set.code_page(linear, s_.cpl() == 3);
+  ir::CodePage& cached = context_->code_page(linear);
   const u64 page = linear & ~kOffset, offset = linear & kOffset;
   if (cached.page != page) {
     x86::Translation t;
@@ -187,10 +217,11 @@ OrFault<std::span<const u8>> SoftMmu::code_at(u64 linear) {
     if (part.range->start > GuestAddr{t.physical & ~kOffset} ||
         part.range->last < GuestAddr{t.physical | kOffset})
       return std::span<const u8>{};
-    cached = {page, reinterpret_cast<u8*>(part.host) - offset};
-    set.note_executed(linear);
+    cached = {page, reinterpret_cast<u64>(part.host) - offset};
+    pool_.current().note_executed(linear);
+    if (t.page_size > 4096) pool_.current().note_large(linear);
   }
-  return std::span<const u8>{cached.host + offset, 4096 - offset};
+  return std::span{reinterpret_cast<const u8*>(cached.host) + offset, 4096 - offset};
 }
 
 void SoftMmu::device_read(u64 physical, Bytes to) {

@@ -64,6 +64,9 @@ class SoftMmu final : public x86::CpuBus {
   // TLB miss: host memory of an access inside one page, or null when the instruction must be
   // executed one by one (fault, MMIO, write to code).
   void* fill(u64 linear, u32 size, x86::PageAccess access);
+  // The same for an access that reaches into the next page: where both lie side by side, or `copy`
+  // (256 bytes, aligned to 64) holding what is to be read.
+  void* straddle(u64 linear, u32 size, x86::PageAccess access, Bytes copy);
   // Host memory of the code at a linear address, up to the end of its page; empty when it is not
   // in RAM or ROM.
   x86::OrFault<std::span<const u8>> code_at(u64 linear);
@@ -112,6 +115,7 @@ class SoftMmu final : public x86::CpuBus {
   };
   x86::OrFault<Part> locate(u64 linear, x86::PageAccess access, x86::Privilege privilege,
                             x86::Translation* translation = nullptr);
+  std::byte* plain_ram(u64 linear, u64 size, x86::PageAccess access);
   const FlatRange* range_at(u64 physical);
   bool lapic_claims(u64 physical) const;
   void device_read(u64 physical, Bytes to);

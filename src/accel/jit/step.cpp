@@ -86,15 +86,15 @@ std::optional<Exit> JitVcpu::step() {
     return deliver({.vector = x86::kDb}, hit);
   }
   const bool traced = s_.rflags & x86::kTf, had_rf = s_.rflags & x86::kRf;
-  OrFault<Insn> insn = fetch();
-  if (!insn) return deliver(insn.error());
+  OrFault<Fetched*> fetched = fetch();
+  if (!fetched) return deliver(fetched.error());
+  stepping_ = *fetched;
+  const Insn* insn = &stepping_->insn;
   if (debug_.software_breakpoints && insn->mnemonic == jit::x86::Mnemonic::Int3) return Exit::Debug;
   statistics_.stepped[static_cast<size_t>(insn->mnemonic)]++;
   if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
-  const jit::x86::Row& row = jit::x86::row_of(*insn);
-  if (looks_for_x87_exceptions(*insn) && x87_exception_pending())
-    return deliver({.vector = x86::kMf});
-  if (jit::x86::lowering(row) == jit::x86::Lowering::Native)
+  if (stepping_->checks_x87 && x87_exception_pending()) return deliver({.vector = x86::kMf});
+  if (stepping_->lowering == jit::x86::Lowering::Native)
     return finish_step(resumed(step_native(*insn), had_rf), traced);
   // Delivery clears TF before a step of a software interrupt would be seen.
   const bool trap = traced && !interrupts_itself(*insn, s_.rflags);
@@ -153,37 +153,63 @@ u64 JitVcpu::instruction_breakpoint() const {
   return hit;
 }
 
-// Decodes the instruction at rip, which may reach into the next page.
-OrFault<Insn> JitVcpu::fetch() {
-  const jit::x86::Decoder decoder{
-      static_cast<jit::x86::Mode>(mode_key_.mode & jit::x86::mode_bit::kCodeSize),
-      author_.features};
-  fetched_.fill(0);
+// The instruction at rip, which may reach into the next page.
+OrFault<JitVcpu::Fetched*> JitVcpu::fetch() {
+  TRY(x86::code_linear(s_, s_.rip, 1));
+  const u64 linear = linear_of(s_.rip);
+  const std::span<const u8> code = TRY(mmu_.code_at(linear));
+  if (code.empty()) return fetch_anew(code, linear);
+  Fetched& known = fetched_[reinterpret_cast<u64>(code.data()) % kFetched];
+  const bool same = known.at == code.data() &&
+                    known.code_size == (mode_key_.mode & jit::x86::mode_bit::kCodeSize);
+  if (same && TRY(still_there(known, code))) return &known;
+  return fetch_anew(code, linear);
+}
+
+OrFault<bool> JitVcpu::still_there(const Fetched& known, std::span<const u8> code) {
+  const size_t length = known.insn.length, here = std::min<size_t>(code.size(), length);
+  if (std::memcmp(code.data(), known.bytes.data(), here) != 0) return false;
+  if (here == length) return true;
+  TRY(x86::code_linear(s_, s_.rip + here, 1));
+  const std::span<const u8> rest = TRY(mmu_.code_at(linear_of(s_.rip + here)));
+  return !rest.empty() && std::memcmp(rest.data(), known.bytes.data() + here, length - here) == 0;
+}
+
+OrFault<JitVcpu::Fetched*> JitVcpu::fetch_anew(std::span<const u8> code, u64 linear) {
+  const u32 code_size = mode_key_.mode & jit::x86::mode_bit::kCodeSize;
+  const jit::x86::Decoder decoder{static_cast<jit::x86::Mode>(code_size), author_.features};
+  Fetched& slot = fetched_[code.empty() ? kFetched : reinterpret_cast<u64>(code.data()) % kFetched];
+  slot = {};
+  const u8* const at = code.empty() ? nullptr : code.data();
   size_t have = 0;
   for (;;) {
-    TRY(x86::code_linear(s_, s_.rip + have, 1));
-    const u64 linear =
-        s_.code64() ? s_.rip + have : (s_.rip + have + mode_key_.code_base) & 0xffff'ffff;
-    const std::span<const u8> code = TRY(mmu_.code_at(linear));
     size_t more = std::min(code.size(), jit::x86::kMaxLength - have);
     if (!code.empty()) {
-      std::memcpy(fetched_.data() + have, code.data(), more);
+      std::memcpy(slot.bytes.data() + have, code.data(), more);
     } else {  // code in a device: byte by byte
-      TRY(mmu_.read(linear, writable_bytes_of(fetched_).subspan(have, 1), Privilege::Current));
+      TRY(mmu_.read(linear, writable_bytes_of(slot.bytes).subspan(have, 1), Privilege::Current));
       more = 1;
     }
     have += more;
-    const Insn insn = decoder.decode(std::span(fetched_).first(have));
+    const Insn insn = decoder.decode(std::span(slot.bytes).first(have));
     switch (insn.status) {
       case jit::x86::Status::Ok:
-        for (size_t i = insn.length; i < fetched_.size(); i++) fetched_[i] = 0;
-        return insn;
+        for (size_t i = insn.length; i < slot.bytes.size(); i++) slot.bytes[i] = 0;
+        slot.at = at;
+        slot.code_size = code_size;
+        slot.insn = insn;
+        slot.lowering = jit::x86::lowering(jit::x86::row_of(insn));
+        slot.checks_x87 = looks_for_x87_exceptions(insn);
+        return &slot;
       case jit::x86::Status::NeedMore:
-        if (have < jit::x86::kMaxLength) continue;
-        return x86::general_protection();
+        if (have == jit::x86::kMaxLength) return x86::general_protection();
+        break;
       case jit::x86::Status::TooLong: return x86::general_protection();
       case jit::x86::Status::Invalid: return x86::undefined_opcode();
     }
+    TRY(x86::code_linear(s_, s_.rip + have, 1));
+    linear = linear_of(s_.rip + have);
+    code = TRY(mmu_.code_at(linear));
   }
 }
 
@@ -265,10 +291,11 @@ size_t JitVcpu::BytesHash::operator()(const BytesKey& key) const {
 }
 
 const JitVcpu::Thunk& JitVcpu::thunk_of(const Insn& insn) {
-  BytesKey key{fetched_};
+  if (stepping_->thunk) return *stepping_->thunk;
+  BytesKey key{stepping_->bytes};
   key.bytes[15] = static_cast<u8>(mode_key_.mode & jit::x86::mode_bit::kCodeSize);
   auto found = thunks_.find(key);
-  if (found != thunks_.end()) return found->second;
+  if (found != thunks_.end()) return *(stepping_->thunk = &found->second);
   ir::Block& b = thunk_ir_;
   b.begin({});
   b.insn(0);
@@ -282,6 +309,7 @@ const JitVcpu::Thunk& JitVcpu::thunk_of(const Insn& insn) {
   x64::Compiled code = compile();
   if (code.size == 0) {  // full: nobody but this vCPU, which is here, runs any of them
     thunks_.clear();
+    for (Fetched& f : fetched_) f.thunk = nullptr;
     const std::span<u8> room = code_.thunk_room(config_.index);
     thunk_room_ = {room.data(), room.data() + room.size()};
     code = compile();
@@ -289,7 +317,7 @@ const JitVcpu::Thunk& JitVcpu::thunk_of(const Insn& insn) {
   }
   const Thunk thunk{thunk_room_.at, thunk_room_.at + code.entry, std::move(code.sites)};
   thunk_room_.commit(code.size);
-  return thunks_.emplace(key, thunk).first->second;
+  return *(stepping_->thunk = &thunks_.emplace(key, thunk).first->second);
 }
 
 OrFault<void> JitVcpu::run_thunk(const Insn& insn, void* pointer) {

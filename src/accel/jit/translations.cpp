@@ -120,7 +120,7 @@ void Translations::claim_piece(Author& author) {
 }
 
 TranslatedBlock* Translations::translate(Author& author, const ir::Key& key,
-                                         std::span<const u8> code) {
+                                         std::span<const u8> code, const jit::x86::NextPage& next) {
   if (TranslatedBlock* again = revive(author, key, code)) return again;
   const u64 begun = __rdtsc();
   unsigned limit = options_.block_limit;
@@ -131,7 +131,11 @@ TranslatedBlock* Translations::translate(Author& author, const ir::Key& key,
     // What is translated is what was copied, whatever others write meanwhile.
     const size_t most = std::min<size_t>(code.size(), limit * kLongestInstruction);
     author.snapshot.assign(code.begin(), code.begin() + static_cast<std::ptrdiff_t>(most));
-    jit::x86::translate(author.ir, key, author.snapshot, author.features, limit);
+    const bool whole = most == code.size();
+    if (next.host && whole)
+      author.snapshot.insert(author.snapshot.end(), next.host, next.host + kLongestInstruction);
+    jit::x86::translate(author.ir, key, author.snapshot, author.features, limit,
+                        whole ? next : jit::x86::NextPage{});
     log_said(author.ir, author.snapshot);
     opt::run_passes(author.ir, options_.passes);
     log_optimised(author.ir);
@@ -153,18 +157,24 @@ TranslatedBlock* Translations::translate(Author& author, const ir::Key& key,
       statistics_.raced++;
       return theirs;
     }
-    TranslatedBlock* block = publish(author, compiled);
+    TranslatedBlock* block = publish(author, compiled, address(next.host));
     if (guard_block(author, *block)) return block;
   }
   return nullptr;
 }
 
-TranslatedBlock* Translations::publish(Author& author, const x64::Compiled& compiled) {
+TranslatedBlock* Translations::publish(Author& author, const x64::Compiled& compiled,
+                                       u64 next_page) {
   const ir::Block& ir = author.ir;
   auto block = std::make_unique<TranslatedBlock>();
   block->key = ir.key;
   block->guest.assign(author.snapshot.begin(),
                       author.snapshot.begin() + static_cast<std::ptrdiff_t>(ir.bytes));
+  const u64 page_left = 4096 - (ir.key.physical & 4095);
+  if (ir.bytes > page_left) {
+    block->tail = static_cast<u32>(ir.bytes - page_left);
+    block->tail_at = next_page;
+  }
   block->code = author.piece.at;
   block->size = compiled.size;
   block->entry = block->code + compiled.entry;
@@ -202,17 +212,19 @@ TranslatedBlock* Translations::revive(Author& author, const ir::Key& key,
 }
 
 bool Translations::unchanged(const TranslatedBlock& block) {
-  return std::memcmp(reinterpret_cast<const void*>(block.key.physical), block.guest.data(),
-                     block.guest.size()) == 0;
+  const u8* bytes = block.guest.data();
+  const size_t first = block.guest.size() - block.tail;
+  return std::memcmp(reinterpret_cast<const void*>(block.key.physical), bytes, first) == 0 &&
+         (!block.tail || std::memcmp(reinterpret_cast<const void*>(block.tail_at), bytes + first,
+                                     block.tail) == 0);
 }
 
 // From now on writes to the block are seen; were there some before? A store that found the page
 // writable may still be under way in another vCPU: the block is looked at again when all have come
 // by a safepoint, or when its own vCPU executes what the architecture demands to see such a store.
 bool Translations::guard_block(Author& author, TranslatedBlock& block) {
-  if (table_.blocks_in_page(block.key.physical) == 1)
-    for (Author* a : authors_)
-      a->contexts.protect(reinterpret_cast<const void*>(block.key.physical & ~u64{4095}));
+  guard_page(block.key.physical);
+  if (block.tail) guard_page(block.tail_at);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!unchanged(block)) {
     statistics_.raced++;
@@ -228,6 +240,12 @@ bool Translations::guard_block(Author& author, TranslatedBlock& block) {
   }
   unsettled_.store(static_cast<u32>(recent_.size()), std::memory_order_relaxed);
   return block.live;
+}
+
+// Has just got a block: its first one?
+void Translations::guard_page(u64 at) {
+  if (table_.blocks_in_page(at) != 1) return;
+  for (Author* a : authors_) a->contexts.protect(reinterpret_cast<const void*>(at & ~u64{4095}));
 }
 
 void Translations::look_again(const Unsettled& u) {

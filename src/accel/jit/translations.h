@@ -72,7 +72,9 @@ class Translations {
 
   TranslatedBlock* find(const ir::Key& key);
   // `code`: from the block's first byte to the end of its page. The caller keeps no block over this.
-  TranslatedBlock* translate(Author& author, const ir::Key& key, std::span<const u8> code);
+  // `next`: the page behind, for an instruction that reaches into it.
+  TranslatedBlock* translate(Author& author, const ir::Key& key, std::span<const u8> code,
+                             const jit::x86::NextPage& next);
   // Links the jump named by an exit of generation `seen`.
   void connect(u64 link, TranslatedBlock* to, u64 seen);
   // The guest instruction of a place in host code; false: none.
@@ -111,8 +113,9 @@ class Translations {
   // With mutex_ held:
   void prepare_spare();
   u64 next_segment(const Author& author);
-  TranslatedBlock* publish(Author& author, const x64::Compiled& compiled);
+  TranslatedBlock* publish(Author& author, const x64::Compiled& compiled, u64 next_page);
   bool guard_block(Author& author, TranslatedBlock& block);
+  void guard_page(u64 at);
   static bool unchanged(const TranslatedBlock& block);
   void look_again(const Unsettled& u);
   // Without:

@@ -37,10 +37,13 @@ x64::Layout vcpu_layout() {
   l.code = offsetof(VcpuBlock, code);
   l.pointer = offsetof(VcpuBlock, pointer);
   l.stash = offsetof(VcpuBlock, stash);
+  l.targets = offsetof(VcpuBlock, targets);
+  l.code_tag = offsetof(VcpuBlock, code_tag);
   l.load_table = offsetof(ir::Context, load);
   l.store_table = offsetof(ir::Context, store);
   l.tlb_mask = offsetof(ir::Context, mask);
   l.jumps = offsetof(ir::Context, jumps);
+  l.code_pages = offsetof(ir::Context, code_pages);
   return l;
 }
 

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "cpu/x86/state.h"
 #include "jit/back/x64/layout.h"
+#include "jit/ir/tables.h"
 
 namespace menura::engine {
 
@@ -33,7 +34,11 @@ struct VcpuBlock {
   u64 code = 0;
   u64 pointer = 0;
   u64 stash = 0;
+  ir::Target* targets = nullptr;  // kTargets of them
+  u64 code_tag = ir::kNoTag;
   JitVcpu* owner = nullptr;
+  // A copy of what lies in two pages, at the same place of its 64 bytes.
+  alignas(64) std::array<std::byte, 256> straddling{};
 };
 
 // After a change of segments, or of the mode that gives them their meaning.

@@ -26,8 +26,13 @@ Shape shape_of(const State& s) {
 
 class Walk {
  public:
-  Walk(const State& state, PhysicalBus& memory, u64 linear, const WalkRequest& request)
-      : s_(state), memory_(memory), linear_(linear), request_(request), shape_(shape_of(state)) {}
+  Walk(const State& state, PhysicalBus& memory, u64 linear, const WalkRequest& request,
+       const WalkFrom* from)
+      : s_(state), memory_(memory), linear_(linear), request_(request), shape_(shape_of(state)) {
+    const u64 top = s_.cr3 & (shape_.pdptes ? 0xffff'ffe0 : physical_mask() & ~low_mask(12));
+    from_ =
+        from ? *from : WalkFrom{.level = shape_.levels, .table = top, .rights = kWritable | kUser};
+  }
 
   OrFault<Translation> run() {
     // A concurrent change of an entry between reading and marking it restarts the walk; the guest
@@ -44,9 +49,10 @@ class Walk {
 
  private:
   OrFault<Translation> once(bool& marked) {
-    rights_ = kWritable | kUser;
-    u64 table = s_.cr3 & (shape_.pdptes ? 0xffff'ffe0 : physical_mask() & ~low_mask(12));
-    for (unsigned level = shape_.levels;; --level) {
+    rights_ = from_.rights;
+    no_execute_ = from_.no_execute;
+    u64 table = from_.table;
+    for (unsigned level = from_.level;; --level) {
       const unsigned shift = 12 + (level - 1) * shape_.index_bits;
       const bool top_pdpte = shape_.pdptes && level == 3;
       const u64 index = (linear_ >> shift) & low_mask(top_pdpte ? 2 : shape_.index_bits);
@@ -55,6 +61,8 @@ class Walk {
       if (!(entry & kPresent)) return fault(0);
       const bool leaf = level == 1 || (!top_pdpte && (entry & kLarge) && large_allowed(level));
       if (entry & reserved(level, leaf)) return fault(kPfPresent | kPfReserved);
+      const u64 above = rights_;
+      const bool unexecutable = no_execute_;
       if (!top_pdpte) {
         rights_ &= entry;
         if ((s_.efer & kEferNxe) && (entry & kNoExecute)) no_execute_ = true;
@@ -63,7 +71,10 @@ class Walk {
         TRY(check_rights(entry));
         const u64 dirty = request_.access == PageAccess::Write ? kDirty : 0;
         marked = mark(at, entry, kAccessed | dirty);
-        return translation(entry, level, entry | dirty);
+        Translation found = translation(entry, level, entry | dirty);
+        if (shape_.entry_size == 8)
+          found.from = {level, linear_ >> (12 + 9 * level), table, above, unexecutable};
+        return found;
       }
       if (!top_pdpte && !mark(at, entry, kAccessed)) {
         marked = false;
@@ -154,6 +165,7 @@ class Walk {
   u64 linear_;
   WalkRequest request_;
   Shape shape_;
+  WalkFrom from_;
   u64 rights_ = 0;  // kWritable and kUser of all levels so far
   bool no_execute_ = false;
 };
@@ -161,10 +173,10 @@ class Walk {
 }  // namespace
 
 OrFault<Translation> walk(const State& state, PhysicalBus& memory, u64 linear,
-                          const WalkRequest& request) {
+                          const WalkRequest& request, const WalkFrom* from) {
   if (!(state.cr0 & kCr0Pg))
     return Translation{.physical = linear, .page_size = 4096, .writable = true, .global = true};
-  return Walk(state, memory, linear, request).run();
+  return Walk(state, memory, linear, request, from).run();
 }
 
 bool canonical(const State& state, u64 linear) {

@@ -20,16 +20,28 @@ struct WalkRequest {
   u8 physical_bits = 46;  // MAXPHYADDR: bits above are reserved
 };
 
+// A table on the way to a page, and what the entries above it grant: what processors keep in their
+// paging-structure caches (Intel SDM vol. 3 §4.10.3). Forgotten with the TLB and at each INVLPG.
+struct WalkFrom {
+  unsigned level = 0;  // 1: the table that maps 4 KiB pages; 0: none
+  u64 region = 0;      // the linear address without the bits below this table
+  u64 table = 0;       // physical
+  u64 rights = 0;
+  bool no_execute = false;
+};
+
 struct Translation {
   u64 physical = 0;       // of the linear address asked for
   u64 page_size = 4096;   // of the mapping
   bool writable = false;  // a write by the same kind of access would succeed now, D is set
   bool global = false;    // survives a load of CR3
+  WalkFrom from = {};     // the last table, when tables have 512 entries
 };
 
 // The address must be canonical in long mode: the caller raises #GP or #SS before.
+// `from`: where an earlier walk ended, of the same region.
 OrFault<Translation> walk(const State& state, PhysicalBus& memory, u64 linear,
-                          const WalkRequest& request);
+                          const WalkRequest& request, const WalkFrom* from = nullptr);
 
 // Whether all bits above the linear-address width repeat the top bit.
 bool canonical(const State& state, u64 linear);

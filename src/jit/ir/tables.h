@@ -1,7 +1,8 @@
 // The tables that translated code reads: the software TLB and the jump cache of one translation
-// context, shared by the back end (which emits the look-ups) and the run time (which fills them).
+// context, and a vCPU's table of targets behind all its jump caches; shared by the back end (which
+// emits the look-ups) and the run time (which fills them).
 //
-// Owner: jit/ir. Threads: a context belongs to one vCPU. Design: docs/decisions/004-jit-host-code.md.
+// Owner: jit/ir. Threads: each belongs to one vCPU. Design: docs/decisions/004-jit-host-code.md.
 // Example: `context.load[context.index(linear)] = {page, host - page offset};`
 #pragma once
 
@@ -34,10 +35,38 @@ struct TlbEntry {
 // No page begins at this address: it is not canonical, and host accesses through it fault.
 inline constexpr u8 kEmptyByte = 0x80;
 
+// The pages that code was fetched from lately: linear, and the host's address of the same page.
+inline constexpr u32 kCodePages = 256;
+struct CodePage {
+  u64 page;
+  u64 host;
+};
+constexpr u32 code_page_index(u64 linear) {
+  return static_cast<u32>(linear >> 12) & (kCodePages - 1);
+}
+
+// Behind the jump caches: an entry is right wherever its page is mapped, so it outlives flushes of
+// the TLB. `tag` is the host address of the code's page with the block's mode in the low 12 bits.
+struct Target {
+  u64 pc = 0;
+  u64 tag = 0;
+  const u8* entry = nullptr;  // verifies r10 == pc
+  u64 unused = 0;
+};
+inline constexpr u32 kTargets = 1u << 14;
+constexpr u32 target_index(u64 pc, u64 tag) {
+  return static_cast<u32>(pc ^ tag >> 8) & (kTargets - 1);
+}
+// Of a vCPU in a mode whose targets are never entered.
+inline constexpr u64 kNoTag = u64{1} << 63;
+// What the entry of a dropped block begins with: a jump.
+inline constexpr u8 kDiverted = 0xe9;
+
 struct Context {
   std::array<TlbEntry, kMostTlb> load;
   std::array<TlbEntry, kMostTlb> store;
-  std::array<const void*, kJumpEntries> jumps;   // entries that verify the pc; never null
+  std::array<const void*, kJumpEntries> jumps;  // entries that verify the pc; never null
+  std::array<CodePage, kCodePages> code_pages;
   std::atomic<u32> mask = (kFirstTlb - 1) << 4;  // of a byte offset into load and store
   u32 fills = 0;                                 // since the tables were cleared
 
@@ -47,6 +76,7 @@ struct Context {
   void clear_tlb() {
     if (fills < size() / 8 && size() > kLeastTlb) resize(size() / 4);
     empty();
+    clear_code_pages();
   }
   // Before an entry is made: too many misses ask for larger tables.
   void note_fill() {
@@ -57,8 +87,19 @@ struct Context {
   void clear_page(u64 linear) {
     std::memset(static_cast<void*>(&load[index(linear)]), kEmptyByte, sizeof(TlbEntry));
     std::memset(static_cast<void*>(&store[index(linear)]), kEmptyByte, sizeof(TlbEntry));
+    std::memset(static_cast<void*>(&code_page(linear)), kEmptyByte, sizeof(CodePage));
+  }
+  CodePage& code_page(u64 linear) { return code_pages[code_page_index(linear)]; }
+  void clear_code_pages() {
+    std::memset(static_cast<void*>(code_pages.data()), kEmptyByte, sizeof code_pages);
   }
   void clear_jumps(const void* miss) { jumps.fill(miss); }
+  // Those of one page of code.
+  void clear_jumps(u64 page, const void* miss) {
+    static_assert(kJumpMask >= 0xffc);
+    const u32 first = jump_index(page & ~u64{4095});
+    std::fill_n(jumps.begin() + first, 4096 >> kJumpShift, miss);
+  }
 
  private:
   void resize(u32 entries) { mask.store((entries - 1) << 4, std::memory_order_seq_cst); }

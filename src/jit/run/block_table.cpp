@@ -5,6 +5,7 @@
 #include "base/bits.h"
 #include "base/bytes.h"
 #include "base/check.h"
+#include "jit/ir/tables.h"
 
 namespace menura::jit {
 
@@ -34,7 +35,7 @@ void store_code(u8* entry, u64 bytes) {
 // The first 8 bytes of an entry with a jump in place of the first 5.
 u64 diverted(const u8* entry, u64 bytes, const u8* to) {
   bytes &= ~low_mask(40);
-  return bytes | 0xe9 | static_cast<u64>(static_cast<u32>(to - (entry + 5))) << 8;
+  return bytes | ir::kDiverted | static_cast<u64>(static_cast<u32>(to - (entry + 5))) << 8;
 }
 
 }  // namespace
@@ -70,7 +71,7 @@ TranslatedBlock* BlockTable::revive(const ir::Key& key, std::span<const u8> code
   if (found == dropped_.end()) return nullptr;
   std::vector<TranslatedBlock*>& versions = found->second;
   auto same = std::ranges::find_if(versions, [&](const TranslatedBlock* b) {
-    return b->guest.size() <= code.size() &&
+    return !b->tail && b->guest.size() <= code.size() &&
            std::ranges::equal(b->guest, code.first(b->guest.size()));
   });
   if (same == versions.end()) return nullptr;
@@ -85,23 +86,37 @@ TranslatedBlock* BlockTable::revive(const ir::Key& key, std::span<const u8> code
 void BlockTable::enlist(TranslatedBlock* block) {
   block->live = true;
   blocks_[block->key] = block;
-  PageCode& page = pages_[block->key.physical >> 12];
-  if (page.blocks.empty()) filter_[filter_index(block->key.physical)].fetch_add(1);
-  page.lines |= lines_of(block->key.physical, block->guest.size());
+  enlist_in(block->key.physical, block->guest.size() - block->tail, block);
+  if (block->tail) enlist_in(block->tail_at, block->tail, block);
+}
+
+void BlockTable::enlist_in(u64 at, u64 size, TranslatedBlock* block) {
+  PageCode& page = pages_[at >> 12];
+  if (page.blocks.empty()) filter_[filter_index(at)].fetch_add(1);
+  page.lines |= lines_of(at, size);
   page.blocks.push_back(block);
 }
 
 void BlockTable::delist(TranslatedBlock* block) {
   block->live = false;
   blocks_.erase(block->key);
-  auto found = pages_.find(block->key.physical >> 12);
+  delist_from(block->key.physical, block);
+  if (block->tail) delist_from(block->tail_at, block);
+}
+
+void BlockTable::delist_from(u64 at, TranslatedBlock* block) {
+  auto found = pages_.find(at >> 12);
   PageCode& page = found->second;
   std::erase(page.blocks, block);
   page.lines = 0;
-  for (TranslatedBlock* b : page.blocks) page.lines |= lines_of(b->key.physical, b->guest.size());
+  for (TranslatedBlock* b : page.blocks) {
+    if (b->key.physical >> 12 == at >> 12)
+      page.lines |= lines_of(b->key.physical, b->guest.size() - b->tail);
+    if (b->tail && b->tail_at >> 12 == at >> 12) page.lines |= lines_of(b->tail_at, b->tail);
+  }
   if (!page.blocks.empty()) return;
   pages_.erase(found);
-  filter_[filter_index(block->key.physical)].fetch_sub(1);
+  filter_[filter_index(at)].fetch_sub(1);
 }
 
 bool BlockTable::connect(const u8* field, TranslatedBlock* to) {

@@ -41,7 +41,9 @@ struct TranslatedBlock {
   };
 
   ir::Key key;
-  std::vector<u8> guest;  // the code translated, all in one page
+  std::vector<u8> guest;  // the code translated
+  u32 tail = 0;           // how much of it lies in a second page,
+  u64 tail_at = 0;        // which begins here
   u8* code = nullptr;
   u32 size = 0;
   u8* entry = nullptr;        // flags in the host's
@@ -55,7 +57,9 @@ struct TranslatedBlock {
   bool live = false;  // may be entered; else it waits to be revived or for its memory to be reused
 
   bool covers(u64 physical, u64 length) const {
-    return physical < key.physical + guest.size() && key.physical < physical + length;
+    const bool first =
+        physical < key.physical + guest.size() - tail && key.physical < physical + length;
+    return first || (tail && physical < tail_at + tail && tail_at < physical + length);
   }
   const SiteRecord* site_at(const u8* host) const;
 };
@@ -98,8 +102,8 @@ class BlockTable {
  private:
   struct KeyHash {
     size_t operator()(const ir::Key& k) const {
-      u64 h = k.physical * 0x9e3779b97f4a7c15 ^ k.pc * 0xc2b2ae3d27d4eb4f ^ k.code_base ^ k.mode;
-      return h ^ h >> 29;
+      const u64 h = (k.physical + k.code_base) * 0x9e3779b97f4a7c15 ^ (k.pc + k.mode);
+      return (h ^ h >> 32) * 0xc2b2ae3d27d4eb4f >> 20;
     }
   };
   struct PageCode {
@@ -111,6 +115,8 @@ class BlockTable {
     return (physical >> 12) * 0x9e3779b97f4a7c15 >> (64 - kFilterBits);
   }
   void enlist(TranslatedBlock* block);
+  void enlist_in(u64 at, u64 size, TranslatedBlock* block);
+  void delist_from(u64 at, TranslatedBlock* block);
   void delist(TranslatedBlock* block);
   void unlink(TranslatedBlock* block);
 

@@ -122,6 +122,7 @@ class BlockWriter {
         pointed_ = false;
         if (op.poll) poll(op);
         break;
+      case Opcode::CheckCode: check_code(op); break;
       case Opcode::CheckLoad: check(op, l_.load_table, Cold::SlowLoad); break;
       case Opcode::CheckStore: check(op, l_.store_table, Cold::SlowStore); break;
       case Opcode::Pointer:
@@ -255,6 +256,23 @@ class BlockWriter {
     a_.mov(a_.t1, a_.ptr[a_.t1 + table + 8]);
     a_.L(c.back);
     pointed_ = true;
+  }
+
+  void check_code(const Op& op) {
+    save_flags(op, a_.t0);
+    Cold& c = cold(Cold::Leave);
+    c.pc = b_.pcs[op.insn];
+    c.info = exit_info(ExitReason::Step);
+    c.flags_saved = true;
+    const u32 entry = l_.code_pages + ir::code_page_index(op.imm) * sizeof(ir::CodePage);
+    for (const auto& [value, field] : {std::pair{op.imm, 0u}, std::pair{op.taken, 8u}}) {
+      a_.mov(a_.t0, value);
+      // cmp r10, gs:[disp32], which Xbyak cannot say
+      for (int byte : {0x65, 0x4c, 0x3b, 0x14, 0x25}) a_.db(byte);
+      a_.dd(entry + field);
+      a_.jne(c.here, kNear);
+    }
+    lose_host_flags();
   }
 
   // and r11d, gs:[tlb_mask], which Xbyak cannot say

@@ -22,8 +22,9 @@ struct Routines {
   const u8* exit_saved = nullptr;  // the same with saved flags
   const u8* exit_here = nullptr;   // rip and exit_info are set: for signal handlers
   const u8* exit_here_saved = nullptr;
-  const u8* miss = nullptr;  // r10 = pc, flags saved: the jump cache's empty entry
-  const u8* step = nullptr;  // called with r10 = pc, r11 = an ir::Foreign or 0, flags saved
+  const u8* miss = nullptr;     // r10 = pc, flags saved: the jump cache's empty entry
+  const u8* look_up = nullptr;  // the same, and the engine is to find the block
+  const u8* step = nullptr;     // called with r10 = pc, r11 = an ir::Foreign or 0, flags saved
   const u8* slow_load = nullptr;
   const u8* slow_store = nullptr;
   size_t size = 0;

@@ -25,14 +25,17 @@ struct Layout {
   u32 poll = 0;       // u32: not 0 asks for attention
   u32 exit_info = 0;  // u64
   u32 host_rsp = 0;
-  u32 code = 0;     // u64: where to enter
-  u32 pointer = 0;  // u64: see ir Opcode::Pointer
-  u32 stash = 0;    // u64
+  u32 code = 0;      // u64: where to enter
+  u32 pointer = 0;   // u64: see ir Opcode::Pointer
+  u32 stash = 0;     // u64
+  u32 targets = 0;   // u64: address of ir::Target[]
+  u32 code_tag = 0;  // u64: the mode as it stands in their tags
   // In the context.
   u32 load_table = 0;
   u32 store_table = 0;
   u32 tlb_mask = 0;  // u32
   u32 jumps = 0;
+  u32 code_pages = 0;
 };
 
 inline constexpr bool is_pinned(unsigned guest) {

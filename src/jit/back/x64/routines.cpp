@@ -6,6 +6,7 @@
 
 #include "jit/back/x64/assembler.h"
 #include "jit/back/x64/emitter.h"
+#include "jit/ir/tables.h"
 
 namespace menura::x64 {
 
@@ -25,6 +26,8 @@ class RoutineWriter {
     r.enter = enter();
     a_.align(16);
     r.miss = a_.getCurr();
+    search_targets();
+    r.look_up = a_.getCurr();
     a_.mov(a_.t1, exit_info(ir::ExitReason::Next));
     exits(r);
     r.step = step(callees.step);
@@ -61,7 +64,51 @@ class RoutineWriter {
     return at;
   }
 
-  // The miss falls into the first.
+  // r10 = pc, flags saved. Jumps to the target's entry, which the jump cache learns; or falls through.
+  void search_targets() {
+    const Layout& l = a_.layout();
+    const Xbyak::Reg64 t0 = a_.t0, t1 = a_.t1;
+    Xbyak::Label unknown;
+    a_.mov(a_.home(0), a_.rax);
+    a_.mov(a_.home(1), a_.rcx);
+    a_.mov(a_.ecx, a_.r10d);
+    a_.shr(a_.ecx, 8);
+    a_.and_(a_.ecx, (ir::kCodePages - 1) << 4);
+    a_.mov(a_.rax, t0);
+    a_.and_(a_.rax, -4096);
+    a_.gs();
+    a_.cmp(a_.rax, a_.ptr[a_.rcx + l.code_pages]);
+    a_.jne(unknown);
+    a_.gs();
+    a_.mov(a_.rax, a_.ptr[a_.rcx + (l.code_pages + 8)]);
+    a_.or_(a_.rax, a_.field(l.code_tag));
+    a_.mov(t1, a_.rax);
+    a_.shr(t1, 8);
+    a_.xor_(t1, t0);
+    a_.and_(a_.r11d, ir::kTargets - 1);
+    static_assert(sizeof(ir::Target) == 32);
+    a_.shl(a_.r11d, 5);
+    a_.add(t1, a_.field(l.targets));
+    a_.cmp(t0, a_.ptr[t1 + offsetof(ir::Target, pc)]);
+    a_.jne(unknown);
+    a_.cmp(a_.rax, a_.ptr[t1 + offsetof(ir::Target, tag)]);
+    a_.jne(unknown);
+    a_.mov(t1, a_.ptr[t1 + offsetof(ir::Target, entry)]);
+    a_.cmp(a_.byte[t1], ir::kDiverted);
+    a_.je(unknown);
+    a_.mov(a_.eax, ir::kJumpMask);
+    a_.pext(a_.rax, t0, a_.rax);
+    a_.gs();
+    a_.mov(a_.ptr[a_.rax * 8 + l.jumps], t1);
+    a_.mov(a_.rax, a_.home(0));
+    a_.mov(a_.rcx, a_.home(1));
+    a_.jmp(t1);
+    a_.L(unknown);
+    a_.mov(a_.rax, a_.home(0));
+    a_.mov(a_.rcx, a_.home(1));
+  }
+
+  // look_up falls into the first.
   void exits(Routines& r) {
     Xbyak::Label here_saved;
     r.exit_saved = a_.getCurr();

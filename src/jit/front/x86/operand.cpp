@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <vector>
 
 #include "jit/front/x86/insn.h"
 #include "jit/front/x86/tables.h"
@@ -92,6 +93,45 @@ bool has_class(const Row& row, RegClass cls) {
                      [&](const Op& op) { return op.cls == cls; });
 }
 
+Unit find_unit(const Row& row) {
+  bool vector = has_class(row, RegClass::Vector) || (row.attributes & attr::kSse) != 0;
+  if (vector) return row.is_vex() ? Unit::Avx : Unit::Sse;
+  if (has_class(row, RegClass::Mmx)) return Unit::Mmx;
+  bool escape = row.map() == Map::One && (row.opcode() & 0xF8) == 0xD8;
+  return escape || (row.attributes & attr::kX87) != 0 ? Unit::X87 : Unit::Integer;
+}
+
+MemoryUse find_memory_use(const Row& row) {
+  for (unsigned i = 0; i < kMaxOperands; ++i) {
+    const Op& op = row.operands[i];
+    if (op.place == Place::Rm && op.cls == RegClass::None && op.mem_size == Size::None)
+      return MemoryUse::AddressOnly;
+    if (!is_memory_place(op) || (row.encoding >> 24 & 1) == 0) continue;
+    switch (row.access >> (2 * i) & 3) {
+      case 0: return MemoryUse::None;
+      case 1: return MemoryUse::Load;
+      case 2: return MemoryUse::Store;
+      default: return MemoryUse::Modify;
+    }
+  }
+  return MemoryUse::None;
+}
+
+// What follows from a row, found once: the translator asks for each instruction.
+struct Traits {
+  Unit unit;
+  MemoryUse memory_use;
+};
+const Traits& traits(const Row& row) {
+  static const std::vector<Traits> kAll = [] {
+    std::vector<Traits> all;
+    for (unsigned i = 0; i < kTables.row_count; ++i)
+      all.push_back({find_unit(kRows[i]), find_memory_use(kRows[i])});
+    return all;
+  }();
+  return kAll[static_cast<size_t>(&row - kRows)];
+}
+
 }  // namespace
 
 const Row& row_of(const Insn& insn) { return kRows[insn.row]; }
@@ -121,13 +161,7 @@ unsigned vsib_index_size(const Insn& insn) {
   return 0;
 }
 
-Unit unit(const Row& row) {
-  bool vector = has_class(row, RegClass::Vector) || (row.attributes & attr::kSse) != 0;
-  if (vector) return row.is_vex() ? Unit::Avx : Unit::Sse;
-  if (has_class(row, RegClass::Mmx)) return Unit::Mmx;
-  bool escape = row.map() == Map::One && (row.opcode() & 0xF8) == 0xD8;
-  return escape || (row.attributes & attr::kX87) != 0 ? Unit::X87 : Unit::Integer;
-}
+Unit unit(const Row& row) { return traits(row).unit; }
 
 bool touches_mmx(const Row& row) {
   return has_class(row, RegClass::Mmx) || row.mnemonic == Mnemonic::Emms;
@@ -159,21 +193,7 @@ bool waits_for_x87(const Row& row) {
   }
 }
 
-MemoryUse memory_use(const Row& row) {
-  for (unsigned i = 0; i < kMaxOperands; ++i) {
-    const Op& op = row.operands[i];
-    if (op.place == Place::Rm && op.cls == RegClass::None && op.mem_size == Size::None)
-      return MemoryUse::AddressOnly;
-    if (!is_memory_place(op) || (row.encoding >> 24 & 1) == 0) continue;
-    switch (row.access >> (2 * i) & 3) {
-      case 0: return MemoryUse::None;
-      case 1: return MemoryUse::Load;
-      case 2: return MemoryUse::Store;
-      default: return MemoryUse::Modify;
-    }
-  }
-  return MemoryUse::None;
-}
+MemoryUse memory_use(const Row& row) { return traits(row).memory_use; }
 
 FeatureSet needed(const Row& row, bool ymm) {
   FeatureSet result = kTables.forms[&row - kRows].needed;

@@ -337,22 +337,31 @@ u32 mode_of(const menura::x86::State& s) {
 }
 
 void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
-               unsigned limit) {
+               unsigned limit, const NextPage& next) {
+  const u64 page_left = 4096 - (key.physical & 4095);
+  const u64 end = next.host ? std::min<u64>(code.size(), page_left) : code.size();
   block.begin(key);
   const Decoder decoder{static_cast<Mode>(key.mode & mode_bit::kCodeSize), features};
   Translator translator(block, key.mode);
   u64 at = 0;
-  for (unsigned n = 0; n < limit && at < code.size(); ++n) {
+  for (unsigned n = 0; n < limit && at < end; ++n) {
     const Insn insn = decoder.decode(code.subspan(at));
     const u64 pc = key.pc + at;
+    const bool good = insn.status == Status::Ok, crosses = good && at + insn.length > end;
+    if ((crosses || insn.status == Status::NeedMore) && n > 0) break;
     block.insn(pc);
-    if (insn.status != Status::Ok) {
+    if (!good) {
       block.exit(ExitReason::Step, pc);
-      at = std::min<u64>(at + kMaxLength, code.size());  // what the decoder may have looked at
+      at = std::min<u64>(at + kMaxLength, end);  // what the decoder may have looked at
       break;
     }
+    if (crosses) {
+      ir::Op& check = block.add(Opcode::CheckCode);
+      check.imm = next.linear;
+      check.taken = reinterpret_cast<u64>(next.host);
+    }
     at += insn.length;
-    translator.say(insn, pc, key.pc + at, n + 1 == limit || at == code.size());
+    translator.say(insn, pc, key.pc + at, n + 1 == limit || at >= end);
     if (block.ended()) break;
   }
   block.bytes = at;

@@ -36,9 +36,16 @@ ir::Address native_address(const Insn& insn, u64 next_pc, u32 mode);
 // Bytes that insn's memory operand covers; 0 when it is only an address.
 unsigned memory_size(const Insn& insn);
 
-// Translates from key.pc on until a control transfer, `limit` instructions, the end of `code`
-// (which ends with the page), or an instruction to be stepped over outside.
+// The page behind the code's.
+struct NextPage {
+  u64 linear = 0;
+  const u8* host = nullptr;  // null: not to be had
+};
+
+// Translates from key.pc on until a control transfer, `limit` instructions, the end of `code`, or
+// an instruction to be stepped over outside. `code` ends with the page, but where `next` is: then
+// some bytes of that follow, and an instruction that needs them makes a block of its own.
 void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
-               unsigned limit);
+               unsigned limit, const NextPage& next = {});
 
 }  // namespace menura::jit::x86
