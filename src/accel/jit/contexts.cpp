@@ -10,12 +10,23 @@ void ContextSet::clear(const void* miss) {
     if (!slot.used) continue;
     slot.context.clear_tlb();
     slot.context.clear_jumps(miss);
+    slot.context.local_code = false;
     slot.used = false;
   }
+  stores_ = 0;
   clear_walks();
   executed_.fill(0);
   large_.fill(0);
   for (std::atomic<u64>& word : stored_) word.store(0, std::memory_order_relaxed);
+}
+
+void ContextSet::clear_local(const void* miss) {
+  // The hashes only grow meanwhile.
+  constexpr u32 kMostStores = 16384;
+  if (stores_ > kMostStores) return clear(miss);
+  clear_walks();
+  for (Slot& slot : slots_)
+    if (slot.used) slot.context.clear_locals(miss);
 }
 
 // The 2 MiB around an address. (A 1 GiB page that changes its mapping without
@@ -84,6 +95,7 @@ ContextPool::~ContextPool() {
 }
 
 void ContextPool::select(u16 pcid) {
+  flushes_.switches++;
   ContextSet* oldest = nullptr;
   for (std::atomic<ContextSet*>& place : sets_) {
     ContextSet* set = place.load(std::memory_order_relaxed);
@@ -101,7 +113,10 @@ void ContextPool::select(u16 pcid) {
     if (!set->valid) break;
   }
   if (!oldest->valid || oldest->pcid != pcid) {
-    oldest->clear(miss_);
+    if (!oldest->valid)
+      oldest->clear(miss_);
+    else
+      oldest->clear_local(miss_);
     oldest->pcid = pcid;
     oldest->valid = true;
   }
@@ -110,6 +125,7 @@ void ContextPool::select(u16 pcid) {
 }
 
 void ContextPool::clear_all() {
+  flushes_.all++;
   for (ContextSet* set : sets_) {
     if (!set) continue;
     if (set == current_)
@@ -119,12 +135,20 @@ void ContextPool::clear_all() {
   }
 }
 
-void ContextPool::clear_pcid(u16 pcid) {
+void ContextPool::clear_local() {
+  flushes_.local++;
   for (ContextSet* set : sets_)
-    if (set && set->valid && set->pcid == pcid) set->clear(miss_);
+    if (set && set->valid) set->clear_local(miss_);
+}
+
+void ContextPool::clear_pcid(u16 pcid) {
+  flushes_.local++;
+  for (ContextSet* set : sets_)
+    if (set && set->valid && set->pcid == pcid) set->clear_local(miss_);
 }
 
 void ContextPool::clear_page(u64 linear) {
+  flushes_.pages++;
   for (ContextSet* set : sets_)
     if (set && set->valid) set->clear_page(linear, miss_);
 }

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 
+#include "accel/jit/statistics.h"
 #include "cpu/x86/paging.h"
 #include "jit/ir/tables.h"
 
@@ -51,6 +52,8 @@ class ContextSet {
   }
   // Only contexts handed out since the last time cost anything.
   void clear(const void* miss);
+  // What a load of CR3 forgets: all but global pages.
+  void clear_local(const void* miss);
   // A page of more than 4 KiB was entered: its parts are forgotten together.
   void note_large(u64 linear) {
     large_[bloom(linear >> 9) >> 6] |= u64{1} << (bloom(linear >> 9) & 63);
@@ -60,6 +63,7 @@ class ContextSet {
   void clear_walks() { walks_.fill({}); }
   // Before a host page is entered into a store table; entered so that others may take it out.
   void note_stored(u64 host) {
+    stores_++;
     std::atomic<u64>& word = stored_[bloom(host) >> 6];
     word.store(word.load(std::memory_order_relaxed) | u64{1} << (bloom(host) & 63),
                std::memory_order_relaxed);
@@ -92,6 +96,7 @@ class ContextSet {
   std::array<Slot, kRings> slots_;
   std::array<x86::WalkFrom, 16 * kWalkLevels> walks_{};
   u64 walks_cr3_ = 0;
+  u32 stores_ = 0;                                      // noted in stored_
   std::array<u64, kBloomWords> executed_{};             // a bit per hash of a page
   std::array<u64, kBloomWords> large_{};                // a bit per hash of a 2 MiB region
   std::array<std::atomic<u64>, kBloomWords> stored_{};  // a bit per hash of a host page
@@ -109,10 +114,12 @@ class ContextPool {
   // Switches to the contexts of a PCID, fresh ones if it was forgotten meanwhile.
   void select(u16 pcid);
   void clear_all();
-  void clear_pcid(u16 pcid);
+  void clear_local();           // in all, but global pages
+  void clear_pcid(u16 pcid);    // the same of one
   void clear_page(u64 linear);  // in all
   void clear_jumps();
   void protect(const void* host_page);  // any thread
+  const FlushStatistics& flushes() const { return flushes_; }
 
  private:
   static constexpr size_t kSets = 8;
@@ -120,6 +127,7 @@ class ContextPool {
   std::array<std::atomic<ContextSet*>, kSets> sets_{};  // made when first needed
   ContextSet* current_ = nullptr;
   u64 uses_ = 0;
+  FlushStatistics flushes_;
 };
 
 }  // namespace menura::engine

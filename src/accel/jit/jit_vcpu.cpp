@@ -75,7 +75,7 @@ JitVcpu::JitVcpu(const AcceleratorContext& machine, JitShared& shared, const Jit
   block_->targets = targets_.data();
   const std::span<u8> thunks = code_.thunk_room(config.index);
   thunk_room_ = {thunks.data(), thunks.data() + thunks.size()};
-  tsc_offset_ = tsc_.at_power_on();
+  block_->tsc_offset = tsc_.at_power_on();
   author_.features = jit::x86::features_of([this](u32 leaf, u32 subleaf) {
     const x86::CpuidLeaf l = mmu_.cpuid(leaf, subleaf);
     return jit::x86::CpuidRegisters{l.eax, l.ebx, l.ecx, l.edx};
@@ -97,7 +97,7 @@ void JitVcpu::get(x86::State& state) {
 
 void JitVcpu::set(const x86::State& state) {
   s_ = state;
-  tsc_offset_ = tsc_.offset_for(state.tsc, __rdtsc());
+  block_->tsc_offset = tsc_.offset_for(state.tsc, __rdtsc());
   mmu_.tell_tsc();
   mmu_.flush_tlb(x86::TlbScope::All, 0);
   mode_changed();
@@ -109,7 +109,7 @@ void JitVcpu::wake(u32 bits) {
 }
 
 void JitVcpu::set_intr(bool pending) {
-  intr_ = pending;
+  block_->interrupt.store(pending);
   if (pending) wake(attention::kIntr);
 }
 
@@ -183,7 +183,7 @@ std::optional<Exit> JitVcpu::interrupts() {
     log_interrupt(s_, "NMI", x86::kNmi);
     if (x86::deliver_nmi(s_, mmu_) == x86::Delivery::Shutdown) return Exit::Reset;
     mode_changed();
-  } else if (intr_.load(std::memory_order_relaxed) && (s_.rflags & x86::kIf) &&
+  } else if (block_->interrupt.load(std::memory_order_relaxed) && (s_.rflags & x86::kIf) &&
              config_.interrupts) {
     int vector;
     {
@@ -271,6 +271,7 @@ void JitVcpu::enter(const u8* code) {
   reinterpret_cast<Enter>(reinterpret_cast<u64>(code_.cache().executable(code_.routines().enter)))(
       block_.get(), code);
   _mm_setcsr(kDefaultMxcsr);
+  mmu_.resume();
   s_.rflags = unpack_flags(s_.rflags, block_->flags);
 }
 
@@ -301,7 +302,8 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
 
 // Whether turn() must be asked before the next instruction.
 bool JitVcpu::wants_attention() const {
-  const bool interruptible = (s_.rflags & x86::kIf) && intr_.load(std::memory_order_relaxed);
+  const bool interruptible =
+      (s_.rflags & x86::kIf) && block_->interrupt.load(std::memory_order_relaxed);
   return block_->poll.load(std::memory_order_relaxed) || interruptible || s_.interrupt_shadow ||
          (s_.rflags & x86::kTf) || s_.activity != x86::Activity::Running ||
          (s_.nmi_pending && !s_.nmi_blocked) || (s_.smi_pending && !s_.in_smm);
@@ -309,6 +311,7 @@ bool JitVcpu::wants_attention() const {
 
 const void* JitVcpu::step_inside(const Insn* insn, const void* back) {
   if (s_.mxcsr != kDefaultMxcsr) _mm_setcsr(kDefaultMxcsr);
+  mmu_.resume();
   const u64 pc = s_.rip, host_rsp = block_->host_rsp;
   const u64 dropped = code_.dropped();
   const ir::Context* context = &mmu_.context();
@@ -352,6 +355,8 @@ void JitVcpu::mode_changed() {
   static_assert(jit::x86::mode_bit::kStepwise < 4096);
   block_->code_tag = plain ? mode_key_.mode : ir::kNoTag;
   mmu_.refresh(mode_key_.code_base << 12 ^ mode_key_.mode);
+  block_->contexts = mmu_.sides();
+  if ((s_.cr4 & kCr4Tsd) && s_.cpl() != 0) block_->tsc_until = 0;
 }
 
 std::optional<Exit> JitVcpu::deliver(const x86::Fault& fault, u64 dr6_bits) {
@@ -364,6 +369,7 @@ std::optional<Exit> JitVcpu::deliver(const x86::Fault& fault, u64 dr6_bits) {
 
 void* JitVcpu::slow_path(u64 linear, u32 size, x86::PageAccess access, const void* site) {
   statistics_.tlb_misses++;
+  mmu_.resume();
   if (void* host = mmu_.fill(linear, size, access)) return host;
   if (void* host = mmu_.straddle(linear, size, access, block_->straddling)) return host;
   statistics_.slow_accesses++;
@@ -381,8 +387,8 @@ void JitVcpu::forget_written() {
   mmu_.each_written_page([this](const std::byte* page) { code_.written(page, 4096); });
 }
 
-u64 JitVcpu::guest_tsc() const { return __rdtsc() + tsc_offset_; }
-void JitVcpu::set_guest_tsc(u64 value) { tsc_offset_ = value - __rdtsc(); }
+u64 JitVcpu::guest_tsc() const { return __rdtsc() + block_->tsc_offset; }
+void JitVcpu::set_guest_tsc(u64 value) { block_->tsc_offset = value - __rdtsc(); }
 
 // Whoever the guest waits for may itself wait for this host CPU.
 void JitVcpu::relax() {

@@ -54,7 +54,11 @@ class JitVcpu final : public Vcpu, private CpuSide {
   void memory_changed() { request(attention::kMemory); }
   void on_destroy(std::function<void()> call) { destroyed_ = std::move(call); }
   // While it rests.
-  const JitStatistics& statistics() const { return statistics_; }
+  JitStatistics statistics() const {
+    JitStatistics now = statistics_;
+    now.flushes = mmu_.flushes();
+    return now;
+  }
 
   // Signals and slow paths find their way back here.
   bool handle_signal(int signal, int code, void* ucontext);
@@ -172,10 +176,8 @@ class JitVcpu final : public Vcpu, private CpuSide {
   int trapped_vector_ = -1;   // by a signal inside the thunk
   ir::Key mode_key_;          // mode and code base of what the contexts' jumps hold
   u64 paging_ = 0;            // fingerprint of what translations depend on
-  std::atomic<bool> intr_{false};
   std::atomic<u8> sipi_vector_{0};
   u32 pauses_ = 0;
-  u64 tsc_offset_ = 0;  // guest TSC less host TSC
   DebugControl debug_;
   std::vector<std::optional<u64>> watched_;  // of debug_.points, before the next instruction
   std::optional<u64> stopped_at_;            // rip of the last stop

@@ -259,6 +259,10 @@ class Smp : public testing::Test {
       s.gpr[x86::R8] = parts.size();
       s.gpr[x86::Rcx] = rounds;
       s.gpr[x86::Rsp] = m_.data() + (i + 1) * 0x1000;
+      if (watched_) {
+        s.dr[0] = watched_;
+        s.dr7 = 1 | 1 << 16;  // L0, writes of a byte
+      }
       m_.cpu(i).set(s);
     }
     for (unsigned i = 0; i < parts.size(); i++)
@@ -281,6 +285,7 @@ class Smp : public testing::Test {
   }
 
   TestMachine m_;
+  u64 watched_ = 0;  // a byte that every vCPU has a breakpoint on
 };
 
 Registers with(std::initializer_list<std::pair<unsigned, u64>> values) {
@@ -344,7 +349,13 @@ TEST_F(Smp, LockedOperationsAcrossLinesAndPages) {
     run({{add_split, gpr}, {add_split, gpr}, {add_split, gpr}, {add_split, gpr}}, kRounds);
     EXPECT_EQ(value<u64>(place), 8 * kRounds) << place;
   }
-  EXPECT_GE(m_.report().code.exclusive, 2 * 8 * kRounds);
+  // Pages under a watch are never written to directly, nor are two pages then written in one go.
+  watched_ = at(0x3800);
+  std::memset(m_.data_bytes() + kStacks, 0, 64);
+  const Registers gpr = with({{x86::Rbx, at(0x2fff)}});
+  run({{add_split, gpr}, {add_split, gpr}, {add_split, gpr}, {add_split, gpr}}, kRounds);
+  EXPECT_EQ(value<u64>(0x2fff), 16 * kRounds);
+  EXPECT_GE(m_.report().code.exclusive, 8 * kRounds);
 }
 
 TEST_F(Smp, SixteenBytesAtOnce) {

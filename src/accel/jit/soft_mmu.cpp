@@ -79,12 +79,11 @@ void SoftMmu::each_written_page(const std::function<void(const std::byte*)>& vis
 void SoftMmu::refresh(u64 code) {
   const u16 pcid = (s_.cr4 & x86::kCr4Pcide) ? s_.cr3 & 0xfff : 0;
   if (!pool_.selected(pcid)) pool_.select(pcid);
-  Ring ring = Ring::Kernel;
-  if (s_.cpl() == 3)
-    ring = Ring::User;
-  else if (!(s_.cr4 & x86::kCr4Smap) || (s_.rflags & x86::kAc))
-    ring = Ring::KernelToUser;
-  context_ = &pool_.of(ring, code);
+  const bool user = s_.cpl() == 3, lifted = s_.rflags & x86::kAc;
+  const Ring with = user ? Ring::User : Ring::KernelToUser;
+  const Ring without = user || !(s_.cr4 & x86::kCr4Smap) ? with : Ring::Kernel;
+  sides_ = {&pool_.of(without, code), &pool_.of(with, code)};
+  context_ = sides_[lifted];
 }
 
 void SoftMmu::activate() {
@@ -140,6 +139,7 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   const u64 page = linear & ~kOffset;
   const u64 host = reinterpret_cast<u64>(part.host) - (linear & kOffset);
   context_->note_fill();
+  if (!t.global) context_->note_local(linear);
   const u32 at = context_->index(linear);
   context_->load[at] = {page, host};
   if (t.page_size > 4096) pool_.current().note_large(linear);
@@ -219,6 +219,7 @@ OrFault<std::span<const u8>> SoftMmu::code_at(u64 linear) {
       return std::span<const u8>{};
     cached = {page, reinterpret_cast<u64>(part.host) - offset};
     pool_.current().note_executed(linear);
+    if (!t.global) context_->local_code = true;
     if (t.page_size > 4096) pool_.current().note_large(linear);
   }
   return std::span{reinterpret_cast<const u8*>(cached.host) + offset, 4096 - offset};
@@ -313,12 +314,15 @@ OrFault<void> SoftMmu::store(u64 linear, unsigned size, u64 value, Privilege pri
 OrFault<Bytes> SoftMmu::window(u64 linear, u64 size, PageAccess access, Privilege privilege) {
   size = std::min<u64>(size, 4096 - (linear & kOffset));
   if (page_watched(linear)) return Bytes{};
-  const Part part = TRY(locate(linear, access, privilege));
+  x86::Translation t;
+  const Part part = TRY(locate(linear, access, privilege, &t));
   if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return Bytes{};
   if (access == PageAccess::Write) {
     if (code_.page_has_code(part.host)) return Bytes{};
     part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), size);
   }
+  // Translated code may do the next one by itself.
+  if (privilege == Privilege::Current) insert(linear, t, part);
   return Bytes{part.host, size};
 }
 
@@ -441,10 +445,11 @@ OrFault<void> SoftMmu::check_alignment(u64 linear, u64 size, Privilege privilege
 }
 
 void SoftMmu::flush_tlb(x86::TlbScope scope, u16 pcid) {
-  if (scope == x86::TlbScope::OnePcid)
-    pool_.clear_pcid(pcid);
-  else
-    pool_.clear_all();
+  switch (scope) {
+    case x86::TlbScope::OnePcid: return pool_.clear_pcid(pcid);
+    case x86::TlbScope::NonGlobal: return pool_.clear_local();
+    case x86::TlbScope::All: return pool_.clear_all();
+  }
 }
 
 void SoftMmu::flush_page(u64 linear, u16 pcid, bool globals_too) {
@@ -497,7 +502,8 @@ bool SoftMmu::set_apic_msr(u32 index, u64 value) {
   MachineLock::Guard guard(lock_);
   if (lapic_) lapic_->set_tsc(cpu_.guest_tsc());  // what a deadline is measured against
   const bool known = lapic_ && lapic_->write_msr(index, value);
-  pool_.clear_all();  // the APIC's page may have moved
+  constexpr u32 kApicBase = 0x1b;
+  if (index == kApicBase) pool_.clear_all();  // its page may have moved
   return known;
 }
 

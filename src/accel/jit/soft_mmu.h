@@ -49,6 +49,10 @@ class SoftMmu final : public x86::CpuBus {
   void tell_tsc();
   // Writes the GS base: before translated code runs.
   void activate();
+  // Translated code has run: it changes EFLAGS.AC, and the context with it, by itself.
+  void resume() { context_ = active_ = sides_[s_.rflags >> 18 & 1]; }
+  // The contexts for EFLAGS.AC = 0 and 1.
+  const std::array<ir::Context*, 2>& sides() const { return sides_; }
   // Another machine may have run on this thread.
   void begin_run() { active_ = nullptr; }
   // After another thread changed the memory map.
@@ -60,6 +64,7 @@ class SoftMmu final : public x86::CpuBus {
   bool take_device_read() { return std::exchange(device_read_, false); }
   void clear_jumps() { pool_.clear_jumps(); }
   ContextPool& contexts() { return pool_; }
+  const FlushStatistics& flushes() const { return pool_.flushes(); }
 
   // TLB miss: host memory of an access inside one page, or null when the instruction must be
   // executed one by one (fault, MMIO, write to code).
@@ -151,6 +156,7 @@ class SoftMmu final : public x86::CpuBus {
   ContextPool pool_;
   ir::Context* context_ = nullptr;
   ir::Context* active_ = nullptr;  // in the GS base
+  std::array<ir::Context*, 2> sides_{};
   bool device_read_ = false;
   bool watching_ = false;  // a data or I/O breakpoint is armed
   u64 watched_ = 0;        // DR6 bits

@@ -58,6 +58,9 @@ std::string print_vcpu(const JitStatistics& s) {
   text += format("  look-ups            {} beyond the jump cache\n", s.misses);
   text += format("  TLB misses          {}, {} of them devices, faults or writes to code\n",
                  s.tlb_misses, s.slow_accesses);
+  text += format(
+      "  TLB flushes         {} of all, {} but global pages, {} of a page; {} PCIDs entered\n",
+      s.flushes.all, s.flushes.local, s.flushes.pages, s.flushes.switches);
   text += format("  spinning            gave its host CPU away {} times\n", s.relaxed);
   text += format("  stepped             {} instructions, most often:\n", s.steps);
   return text + most_stepped(s);

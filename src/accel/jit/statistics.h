@@ -30,7 +30,15 @@ struct TranslationStatistics {
   u64 segments = 0;
 };
 
+// Of a vCPU's tables.
+struct FlushStatistics {
+  u64 all = 0, local = 0;  // of everything, of all but global pages in one address space or all
+  u64 pages = 0;           // single ones
+  u64 switches = 0;        // to another address space's tables
+};
+
 struct JitStatistics {
+  FlushStatistics flushes;
   u64 steps = 0;    // instructions executed outside of blocks
   u64 entries = 0;  // into translated code
   u64 misses = 0;   // look-ups beyond the jump cache

@@ -1,4 +1,6 @@
 // One guest instruction outside of translated blocks: what translated code could not do, and tier 0.
+#include <x86intrin.h>
+
 #include "accel/jit/jit_vcpu.h"
 #include "base/bits.h"
 #include "cpu/x86/segments.h"
@@ -113,6 +115,11 @@ std::optional<Exit> JitVcpu::step(const Insn& insn) {
 Outcome JitVcpu::execute_foreign(const Insn& insn) {
   const Outcome outcome = jit::x86::execute(s_, insn, mmu_);
   if (is_serializing(insn.mnemonic)) code_.serialize();
+  // For a while translated code reads the counter by itself: a timer is seen late by that at most.
+  constexpr u64 kTicks = 1 << 16;
+  const bool reads_tsc =
+      insn.mnemonic == jit::x86::Mnemonic::Rdtsc || insn.mnemonic == jit::x86::Mnemonic::Rdtscp;
+  if (reads_tsc && outcome.what == Outcome::Done) block_->tsc_until = __rdtsc() + kTicks;
   return outcome;
 }
 

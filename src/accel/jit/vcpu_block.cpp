@@ -37,6 +37,13 @@ x64::Layout vcpu_layout() {
   l.code = offsetof(VcpuBlock, code);
   l.pointer = offsetof(VcpuBlock, pointer);
   l.stash = offsetof(VcpuBlock, stash);
+  l.rflags = offsetof(VcpuBlock, state) + offsetof(State, rflags);
+  l.kernel_gs = offsetof(VcpuBlock, state) + offsetof(State, kernel_gs_base);
+  l.interrupt = offsetof(VcpuBlock, interrupt);
+  l.tsc_offset = offsetof(VcpuBlock, tsc_offset);
+  l.tsc_until = offsetof(VcpuBlock, tsc_until);
+  l.tsc_aux = offsetof(VcpuBlock, state) + offsetof(State, tsc_aux);
+  l.contexts = offsetof(VcpuBlock, contexts);
   l.targets = offsetof(VcpuBlock, targets);
   l.code_tag = offsetof(VcpuBlock, code_tag);
   l.load_table = offsetof(ir::Context, load);

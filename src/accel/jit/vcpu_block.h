@@ -34,6 +34,10 @@ struct VcpuBlock {
   u64 code = 0;
   u64 pointer = 0;
   u64 stash = 0;
+  std::atomic<u32> interrupt{0};  // one waits to be let in
+  u64 tsc_offset = 0;             // guest TSC less host TSC
+  u64 tsc_until = 0;              // see x64::Layout
+  std::array<ir::Context*, 2> contexts{};
   ir::Target* targets = nullptr;  // kTargets of them
   u64 code_tag = ir::kNoTag;
   JitVcpu* owner = nullptr;

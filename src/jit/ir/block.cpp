@@ -51,6 +51,17 @@ bool is_pointer_user(const Block& b, const Op& op) {
   }
 }
 
+bool has_foreign(Opcode code) {
+  switch (code) {
+    case Opcode::Step:
+    case Opcode::SetInterrupts:
+    case Opcode::ReadTsc:
+    case Opcode::RepeatMove:
+    case Opcode::RepeatStore: return true;
+    default: return false;
+  }
+}
+
 bool sets_pointer(Opcode code) {
   return code == Opcode::CheckLoad || code == Opcode::CheckStore || code == Opcode::Pointer;
 }
@@ -99,11 +110,15 @@ void Block::native(const Native& native, u8 flags_read, u8 flags_written) {
 }
 
 void Block::step(u64 pc, const Foreign& description) {
-  Op& op = add(Opcode::Step);
+  rarely_foreign(Opcode::Step, pc, description).flags_read = 0xff;
+}
+
+Op& Block::rarely_foreign(Opcode code, u64 pc, const Foreign& description) {
+  Op& op = add(code);
   op.imm = pc;
   op.native = static_cast<u16>(foreigns.size());
-  op.flags_read = 0xff;
   foreigns.push_back(description);
+  return op;
 }
 
 void Block::jump(u64 pc) { add(Opcode::Jump).imm = pc; }
@@ -147,8 +162,7 @@ std::string verify(const Block& block) {
     if (op.code >= Opcode::Count) return fmt::format("op {}: no such opcode", i);
     if (ended) return wrong("behind the end of the block");
     if (op.code == Opcode::Native && op.native >= block.natives.size()) return wrong("no template");
-    if (op.code == Opcode::Step && op.native >= block.foreigns.size())
-      return wrong("no description");
+    if (has_foreign(op.code) && op.native >= block.foreigns.size()) return wrong("no description");
     if (is_pointer_user(block, op) && !pointer) return wrong("uses P, which nothing has set");
     for (char use : uses(op.code)) {
       if (use == 'r' && op.reg >= 16) return wrong("register out of range");

@@ -81,7 +81,8 @@ enum class ExitReason : u8 {
 struct Op {
   Opcode code = Opcode::Insn;
   u8 size = 0;  // bytes
-  u8 reg = kNone;
+  u8 reg =
+      kNone;  // of a check: a signed number of bits, beyond the address by whole units of `size`
   u8 condition = 0;  // x86 condition code, or ExitReason
   u8 flags_read = 0;
   u8 flags_written = 0;
@@ -123,6 +124,8 @@ struct Block {
   void native(const Native& native, u8 flags_read, u8 flags_written);
   // Reads all status flags, and may write them.
   void step(u64 pc, const Foreign& description);
+  // An operation that may leave its instruction, at pc, to the engine.
+  Op& rarely_foreign(Opcode code, u64 pc, const Foreign& description);
   void jump(u64 pc);
   void exit(ExitReason reason, u64 pc);
   bool ended() const;

@@ -69,6 +69,11 @@ struct Context {
   std::array<CodePage, kCodePages> code_pages;
   std::atomic<u32> mask = (kFirstTlb - 1) << 4;  // of a byte offset into load and store
   u32 fills = 0;                                 // since the tables were cleared
+  // What a flush that spares global pages must take out; more than kLocals: everything.
+  static constexpr u32 kLocals = 512;
+  std::array<u64, kLocals> locals;
+  u32 local_count = 0;
+  bool local_code = false;  // code pages or jumps know some
 
   u32 size() const { return (mask.load(std::memory_order_relaxed) >> 4) + 1; }
   u32 index(u64 linear) const { return static_cast<u32>(linear >> 12) & (size() - 1); }
@@ -89,6 +94,22 @@ struct Context {
     std::memset(static_cast<void*>(&store[index(linear)]), kEmptyByte, sizeof(TlbEntry));
     std::memset(static_cast<void*>(&code_page(linear)), kEmptyByte, sizeof(CodePage));
   }
+  void note_local(u64 linear) {
+    if (local_count < kLocals) locals[local_count] = linear;
+    if (local_count <= kLocals) local_count++;
+  }
+  void clear_locals(const void* miss) {
+    if (local_count > kLocals) {
+      clear_tlb();
+    } else {
+      for (u32 i = 0; i < local_count; i++) clear_page(locals[i]);
+      local_count = 0;
+    }
+    if (!local_code) return;
+    clear_code_pages();
+    clear_jumps(miss);
+    local_code = false;
+  }
   CodePage& code_page(u64 linear) { return code_pages[code_page_index(linear)]; }
   void clear_code_pages() {
     std::memset(static_cast<void*>(code_pages.data()), kEmptyByte, sizeof code_pages);
@@ -105,6 +126,7 @@ struct Context {
   void resize(u32 entries) { mask.store((entries - 1) << 4, std::memory_order_seq_cst); }
   void empty() {
     fills = 0;
+    local_count = 0;
     std::memset(static_cast<void*>(load.data()), kEmptyByte, size() * sizeof(TlbEntry));
     std::memset(static_cast<void*>(store.data()), kEmptyByte, size() * sizeof(TlbEntry));
   }

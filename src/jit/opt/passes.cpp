@@ -17,6 +17,10 @@ struct NamedPass {
 };
 constexpr NamedPass kPasses[] = {{"flags", &PassSet::flags}};
 
+bool shields_next(ir::Opcode code) {
+  return code == ir::Opcode::Step || code == ir::Opcode::SetInterrupts;
+}
+
 bool may_close_a_loop(const ir::Block& block) {
   const ir::Op& end = block.ops.back();
   switch (end.code) {
@@ -64,8 +68,8 @@ void place_poll(ir::Block& block) {
   ir::Op* last = nullptr;
   for (ir::Op& op : block.ops) {
     if (op.code != ir::Opcode::Insn) continue;
-    // Behind a step, which polls itself, the instruction may be protected from interrupts.
-    if (&op != block.ops.data() && (&op - 1)->code == ir::Opcode::Step) continue;
+    // Behind a step, which polls itself, and STI the instruction may be protected from interrupts.
+    if (&op != block.ops.data() && shields_next((&op - 1)->code)) continue;
     last = &op;
     if (op.flags_live == 0) break;
   }

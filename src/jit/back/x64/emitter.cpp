@@ -1,5 +1,6 @@
 #include "jit/back/x64/emitter.h"
 
+#include <bit>
 #include <deque>
 
 #include "base/bits.h"
@@ -65,7 +66,18 @@ class BlockWriter {
 
   // A part emitted behind the block.
   struct Cold {
-    enum Kind : u8 { SlowLoad, SlowStore, Leave, LeaveLive, Link, Far, Foreign } kind;
+    enum Kind : u8 {
+      SlowLoad,
+      SlowStore,
+      Leave,
+      LeaveLive,
+      Link,
+      Far,
+      Rare,
+      RareTsc,
+      Foreign
+    } kind;
+    Cold* description = nullptr;  // of Rare: a Foreign
     Label here, back;
     u64 pc = 0;
     u64 info = 0;
@@ -151,6 +163,17 @@ class BlockWriter {
       case Opcode::TargetMem: load_pointed(op.size); break;
       case Opcode::TargetStash: zero_extended(a_.t0, l_.stash, op.size); break;
       case Opcode::Step: step(op); break;
+      case Opcode::ClearInterrupts:
+        leave_flags(op);
+        a_.and_(a_.byte[a_.rsp + (l_.rflags + 1)], ~2 & 0xff);
+        break;
+      case Opcode::SetInterrupts: set_interrupts(op); break;
+      case Opcode::SwapGs: swap_gs(); break;
+      case Opcode::SetAccess: set_access(op); break;
+      case Opcode::ReadTsc: read_tsc(op); break;
+      case Opcode::StashFlags: stash_flags(op); break;
+      case Opcode::RepeatMove: repeat(op, routines_.repeat_move); break;
+      case Opcode::RepeatStore: repeat(op, routines_.repeat_store); break;
       case Opcode::Jump: jump(op.imm); break;
       case Opcode::Branch: branch(op); break;
       case Opcode::BranchCx: branch_cx(op); break;
@@ -219,6 +242,105 @@ class BlockWriter {
     if (x.size == 2) a_.movzx(to.cvt32(), to.cvt16());
   }
 
+  // Before an operation that destroys the host's flags.
+  void leave_flags(const Op& op) {
+    save_flags(op, a_.t0);
+    lose_host_flags();
+  }
+  // Where the engine executes the operation's instruction and comes back. The flags are left.
+  Cold& rarely(Cold::Kind kind, const Op& op) {
+    Cold& data = cold(Cold::Foreign);
+    data.info = op.native;
+    Cold& c = cold(kind);
+    c.description = &data;
+    c.pc = op.imm;
+    return c;
+  }
+
+  void set_interrupts(const Op& op) {
+    leave_flags(op);
+    Cold& c = rarely(Cold::Rare, op);
+    a_.cmp(a_.field32(l_.interrupt), 0);
+    a_.jne(c.here, kNear);
+    a_.or_(a_.byte[a_.rsp + (l_.rflags + 1)], 2);
+    a_.L(c.back);
+  }
+
+  void swap_gs() {
+    constexpr u32 kGs = 5;
+    const u32 base = l_.segment_base + l_.segment_stride * kGs;
+    a_.mov(a_.t0, a_.field(base));
+    a_.mov(a_.t1, a_.field(l_.kernel_gs));
+    a_.mov(a_.field(base), a_.t1);
+    a_.mov(a_.field(l_.kernel_gs), a_.t0);
+  }
+
+  void set_access(const Op& op) {
+    leave_flags(op);
+    const Xbyak::Address flags = a_.byte[a_.rsp + (l_.rflags + 2)];
+    if (op.taken)
+      a_.or_(flags, 4);
+    else
+      a_.and_(flags, ~4 & 0xff);
+    a_.mov(a_.t0, a_.field(l_.contexts + (op.taken ? 8 : 0)));
+    for (int byte : {0xf3, 0x49, 0x0f, 0xae, 0xda}) a_.db(byte);  // wrgsbase r10
+  }
+
+  void read_tsc(const Op& op) {
+    leave_flags(op);
+    Cold& c = rarely(Cold::RareTsc, op);
+    a_.mov(a_.t0, a_.rax);
+    a_.mov(a_.t1, a_.rdx);
+    a_.rdtsc();
+    a_.shl(a_.rdx, 32);
+    a_.or_(a_.rax, a_.rdx);
+    a_.cmp(a_.rax, a_.field(l_.tsc_until));
+    a_.jae(c.here, kNear);
+    a_.add(a_.rax, a_.field(l_.tsc_offset));
+    a_.mov(a_.rdx, a_.rax);
+    a_.shr(a_.rdx, 32);
+    a_.mov(a_.eax, a_.eax);
+    if (op.taken) a_.mov(a_.ecx, a_.field32(l_.tsc_aux));
+    a_.L(c.back);
+  }
+
+  void stash_flags(const Op& op) {
+    leave_flags(op);
+    a_.movzx(a_.r10d, a_.field16(l_.flags));
+    a_.mov(a_.r11d, a_.r10d);
+    a_.shr(a_.r10d, 8);
+    a_.and_(a_.r10d, 0xd5);
+    a_.and_(a_.r11d, 1);
+    a_.shl(a_.r11d, 11);
+    a_.or_(a_.r10d, a_.r11d);
+    a_.mov(a_.r11d, a_.field32(l_.rflags));
+    constexpr u32 kStatusVmRf = 0x8d5 | 0x3'0000;
+    a_.and_(a_.r11d, ~kStatusVmRf);
+    a_.or_(a_.r10d, a_.r11d);
+    a_.mov(a_.field(l_.stash), a_.t0);
+  }
+
+  void repeat(const Op& op, const std::array<const u8*, 4>& routines) {
+    leave_flags(op);
+    Cold& c = rarely(Cold::Rare, op);
+    a_.call(address(routines[static_cast<size_t>(std::countr_zero(op.size))]));
+    a_.test(a_.rcx, a_.rcx);
+    a_.jnz(c.here, kNear);
+    a_.L(c.back);
+  }
+
+  // stash = how far the bit is from the address, in bytes.
+  void bit_distance(const Op& op) {
+    const Reg64 from = reading(op.reg, a_.t1);
+    if (op.size == 8 && from.getIdx() != a_.t1.getIdx()) a_.mov(a_.t1, from);
+    if (op.size == 4) a_.movsxd(a_.t1, from.cvt32());
+    if (op.size == 2) a_.movsx(a_.t1, from.cvt16());
+    const int unit = std::countr_zero(op.size);
+    a_.sar(a_.t1, unit + 3);
+    a_.shl(a_.t1, unit);
+    a_.mov(a_.field(l_.stash), a_.t1);
+  }
+
   // r10 = offset into the segment. The flags are saved.
   void limit(const Op& op, u32 ends) {
     a_.lea(a_.t1, a_.ptr[a_.t0 + op.size]);
@@ -233,7 +355,10 @@ class BlockWriter {
   void check(const Op& op, u32 table, Cold::Kind kind) {
     const ir::Address& x = op.address;
     save_flags(op, a_.t0);
+    const bool of_bit = op.reg != ir::kNone;
+    if (of_bit) bit_distance(op);
     effective(x, a_.t0);
+    if (of_bit) a_.add(a_.t0, a_.field(l_.stash));
     if (x.limited) limit(op, kind == Cold::SlowLoad ? l_.read_ends : l_.write_ends);
     if (x.segment != ir::kNone) {
       a_.mov(a_.t1, a_.field(l_.segment_base + l_.segment_stride * x.segment));
@@ -255,6 +380,8 @@ class BlockWriter {
     a_.gs();
     a_.mov(a_.t1, a_.ptr[a_.t1 + table + 8]);
     a_.L(c.back);
+    // The instruction adds it again.
+    if (of_bit) a_.sub(a_.t0, a_.field(l_.stash));
     pointed_ = true;
   }
 
@@ -480,6 +607,16 @@ class BlockWriter {
       case Cold::LeaveLive: a_.mov(a_.rcx, a_.t0); [[fallthrough]];
       case Cold::Leave: leave(c.pc, c.info, c.flags_saved); break;
       case Cold::Far: far_jump(c.pc, c.flags_saved); break;
+      case Cold::RareTsc:
+        a_.mov(a_.rax, a_.t0);
+        a_.mov(a_.rdx, a_.t1);
+        [[fallthrough]];
+      case Cold::Rare:
+        a_.lea(a_.t1, a_.ptr[a_.rip + c.description->here]);
+        a_.mov(a_.t0, c.pc);
+        a_.call(address(routines_.step));
+        a_.jmp(c.back, kNear);
+        break;
       case Cold::Link: {
         Link& link = out_.links[c.info];
         link.stub = static_cast<u32>(a_.getSize());

@@ -7,6 +7,7 @@
 //   Compiled c = emitter.compile(block, writable_at, room, r, offset_of(writable_at));
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct Routines {
   const u8* miss = nullptr;     // r10 = pc, flags saved: the jump cache's empty entry
   const u8* look_up = nullptr;  // the same, and the engine is to find the block
   const u8* step = nullptr;     // called with r10 = pc, r11 = an ir::Foreign or 0, flags saved
+  // Called with the flags saved. A part of a repeated string instruction; RCX says what is left,
+  // for which the engine is needed. By log2 of the element's size.
+  std::array<const u8*, 4> repeat_move{}, repeat_store{};
   const u8* slow_load = nullptr;
   const u8* slow_store = nullptr;
   size_t size = 0;

@@ -25,11 +25,18 @@ struct Layout {
   u32 poll = 0;       // u32: not 0 asks for attention
   u32 exit_info = 0;  // u64
   u32 host_rsp = 0;
-  u32 code = 0;      // u64: where to enter
-  u32 pointer = 0;   // u64: see ir Opcode::Pointer
-  u32 stash = 0;     // u64
-  u32 targets = 0;   // u64: address of ir::Target[]
-  u32 code_tag = 0;  // u64: the mode as it stands in their tags
+  u32 code = 0;        // u64: where to enter
+  u32 pointer = 0;     // u64: see ir Opcode::Pointer
+  u32 stash = 0;       // u64
+  u32 rflags = 0;      // u64, whose status bits are elsewhere
+  u32 kernel_gs = 0;   // u64: what SWAPGS exchanges with the base of GS
+  u32 interrupt = 0;   // u32: not 0: one waits to be let in
+  u32 tsc_offset = 0;  // u64: guest TSC less host TSC
+  u32 tsc_until = 0;   // u64: host TSC up to which the guest's may be read without the engine
+  u32 tsc_aux = 0;     // u64
+  u32 contexts = 0;    // 2 u64: the translation contexts for EFLAGS.AC = 0 and 1
+  u32 targets = 0;     // u64: address of ir::Target[]
+  u32 code_tag = 0;    // u64: the mode as it stands in their tags
   // In the context.
   u32 load_table = 0;
   u32 store_table = 0;

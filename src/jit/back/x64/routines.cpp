@@ -31,6 +31,10 @@ class RoutineWriter {
     a_.mov(a_.t1, exit_info(ir::ExitReason::Next));
     exits(r);
     r.step = step(callees.step);
+    for (size_t log = 0; log < 4; log++) {
+      r.repeat_move[log] = repeat_move(static_cast<int>(log));
+      r.repeat_store[log] = repeat_store(static_cast<int>(log));
+    }
     r.slow_load = slow(callees.load);
     r.slow_store = slow(callees.store);
     r.size = a_.getSize();
@@ -165,6 +169,103 @@ class RoutineWriter {
     a_.mov(a_.t0, a_.field(l.rip));
     a_.jmp(a_.field(l.code));
     return at;
+  }
+
+  // r10 = address of an element: r11 = its host memory, r10 = its offset into the page; or out.
+  void element(u32 table, int log, Xbyak::Label& out) {
+    a_.rorx(a_.t1, a_.t0, 8);
+    // and r11d, gs:[tlb_mask], which Xbyak cannot say
+    for (int byte : {0x65, 0x44, 0x23, 0x1c, 0x25}) a_.db(byte);
+    a_.dd(a_.layout().tlb_mask);
+    a_.gs();
+    a_.sub(a_.t0, a_.ptr[a_.t1 + table]);
+    a_.cmp(a_.t0, 4096u - (1u << log));
+    a_.ja(out, Xbyak::CodeGenerator::T_NEAR);
+    a_.gs();
+    a_.mov(a_.t1, a_.ptr[a_.t1 + (table + 8)]);
+    a_.add(a_.t1, a_.t0);
+  }
+  // to = how many elements from offset r10 on lie in the page.
+  void left_in_page(const Xbyak::Reg64& to, int log) {
+    a_.mov(to.cvt32(), 4096);
+    a_.sub(to.cvt32(), a_.r10d);
+    if (log) a_.shr(to.cvt32(), log);
+  }
+  void repeated(int log, bool store) {
+    a_.db(0xf3);
+    if (log == 1) a_.db(0x66);
+    if (log == 3) a_.db(0x48);
+    a_.db((store ? 0xaa : 0xa4) | (log ? 1 : 0));
+  }
+  // Page by page, at most kPages of them: interrupts may wait.
+  template <class Part>
+  const u8* repeat_routine(std::initializer_list<int> used, Part part) {
+    constexpr int kReturn = 8, kPages = 16;
+    const Layout& l = a_.layout();
+    Xbyak::Label again, out, done;
+    a_.align(16);
+    const u8* at = a_.getCurr();
+    a_.jrcxz(done);
+    a_.test(a_.byte[a_.rsp + (l.rflags + 1 + kReturn)], 4);  // DF
+    a_.jnz(done);
+    for (int r : used) a_.mov(a_.ptr[a_.rsp + (l.gpr + 8 * r + kReturn)], Xbyak::Reg64(r));
+    a_.mov(a_.r8d, kPages);
+    a_.L(again);
+    part(out);
+    a_.test(a_.rcx, a_.rcx);
+    a_.jz(out);
+    a_.dec(a_.r8d);
+    a_.jnz(again, Xbyak::CodeGenerator::T_NEAR);
+    a_.L(out);
+    for (int r : used) a_.mov(Xbyak::Reg64(r), a_.ptr[a_.rsp + (l.gpr + 8 * r + kReturn)]);
+    a_.L(done);
+    a_.ret();
+    return at;
+  }
+
+  const u8* repeat_move(int log) {
+    return repeat_routine({0, 2, 3, 5, 8}, [&](Xbyak::Label& out) {
+      a_.mov(a_.t0, a_.rsi);
+      element(a_.layout().load_table, log, out);
+      a_.mov(a_.rdx, a_.t1);
+      left_in_page(a_.rax, log);
+      a_.mov(a_.t0, a_.rdi);
+      element(a_.layout().store_table, log, out);
+      left_in_page(a_.rbx, log);
+      a_.cmp(a_.rax, a_.rbx);
+      a_.cmova(a_.rax, a_.rbx);
+      a_.cmp(a_.rax, a_.rcx);
+      a_.cmova(a_.rax, a_.rcx);
+      a_.mov(a_.rbx, a_.rcx);
+      a_.mov(a_.t0, a_.rsi);
+      a_.mov(a_.rbp, a_.rdi);
+      a_.mov(a_.rcx, a_.rax);
+      a_.mov(a_.rsi, a_.rdx);
+      a_.mov(a_.rdi, a_.t1);
+      repeated(log, false);
+      a_.lea(a_.rsi, a_.ptr[a_.t0 + a_.rax * (1 << log)]);
+      a_.lea(a_.rdi, a_.ptr[a_.rbp + a_.rax * (1 << log)]);
+      a_.mov(a_.rcx, a_.rbx);
+      a_.sub(a_.rcx, a_.rax);
+    });
+  }
+
+  const u8* repeat_store(int log) {
+    return repeat_routine({3, 5, 8}, [&](Xbyak::Label& out) {
+      a_.mov(a_.t0, a_.rdi);
+      element(a_.layout().store_table, log, out);
+      left_in_page(a_.rbx, log);
+      a_.cmp(a_.rbx, a_.rcx);
+      a_.cmova(a_.rbx, a_.rcx);
+      a_.mov(a_.rbp, a_.rcx);
+      a_.mov(a_.t0, a_.rdi);
+      a_.mov(a_.rcx, a_.rbx);
+      a_.mov(a_.rdi, a_.t1);
+      repeated(log, true);
+      a_.lea(a_.rdi, a_.ptr[a_.t0 + a_.rbx * (1 << log)]);
+      a_.mov(a_.rcx, a_.rbp);
+      a_.sub(a_.rcx, a_.rbx);
+    });
   }
 
   // Called from a check's cold part with r10 = address, r11 = size. Comes back with r10 = host

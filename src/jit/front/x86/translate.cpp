@@ -31,6 +31,7 @@ class Translator {
     if (mode_ & mode_bit::kStepwise) return b_.exit(ExitReason::Step, pc_);
     if (!unit_enabled()) return step();
     if (lowering(*row_) == Lowering::Native) return native();
+    if ((mode_ & mode_bit::kCpl0) && privileged()) return;
     if (row_->control() != Control::None && leaves_segment()) return step();
     switch (row_->control()) {
       case Control::Jump: return b_.jump(target());
@@ -46,6 +47,11 @@ class Translator {
       case Mnemonic::Push: return push();
       case Mnemonic::Pop: return pop();
       case Mnemonic::Leave: return leave();
+      case Mnemonic::Pushf: return push_flags();
+      case Mnemonic::Movs: return repeat(Opcode::RepeatMove);
+      case Mnemonic::Stos: return repeat(Opcode::RepeatStore);
+      case Mnemonic::Rdtsc:
+      case Mnemonic::Rdtscp: return read_tsc();
       default: return step();
     }
   }
@@ -69,14 +75,22 @@ class Translator {
   // Left to the engine: everything that has no better translation. The block goes on behind what
   // seldom changes the mode or the mapping.
   void step() {
-    if (!goes_on()) return b_.exit(ExitReason::Step, pc_);
-    ir::Foreign description;
-    static_assert(sizeof(Insn) <= sizeof description.bytes && std::is_trivially_copyable_v<Insn>);
-    std::memcpy(description.bytes.data(), insn_, sizeof *insn_);
-    b_.step(pc_, description);
+    if (!describable()) return b_.exit(ExitReason::Step, pc_);
+    b_.step(pc_, description());
+    if (!goes_on()) b_.jump(next_);
+  }
+  ir::Foreign description() const {
+    ir::Foreign d;
+    static_assert(sizeof(Insn) <= sizeof d.bytes && std::is_trivially_copyable_v<Insn>);
+    std::memcpy(d.bytes.data(), insn_, sizeof *insn_);
+    return d;
+  }
+  // Else the engine fetches it, as a debugger's breakpoint must be.
+  bool describable() const {
+    return !last_ && unit_enabled() && unit(*row_) == Unit::Integer &&
+           insn_->mnemonic != Mnemonic::Int3;
   }
   bool goes_on() const {
-    if (last_ || !unit_enabled() || unit(*row_) != Unit::Integer) return false;
     if (row_->control() == Control::None) return true;
     switch (insn_->mnemonic) {
       case Mnemonic::Popf:
@@ -87,6 +101,46 @@ class Translator {
       case Mnemonic::Wrmsr: return true;
       default: return false;
     }
+  }
+
+  // At CPL 0: what changes little enough to be done here.
+  bool privileged() {
+    switch (insn_->mnemonic) {
+      case Mnemonic::Cli: b_.add(Opcode::ClearInterrupts).imm = pc_; return true;
+      case Mnemonic::Sti:
+        if (last_) return false;  // the next instruction could be interrupted
+        b_.rarely_foreign(Opcode::SetInterrupts, pc_, description());
+        return true;
+      case Mnemonic::Swapgs: b_.add(Opcode::SwapGs); return true;
+      case Mnemonic::Clac:
+      case Mnemonic::Stac:
+        b_.add(Opcode::SetAccess).taken = insn_->mnemonic == Mnemonic::Stac;
+        return true;
+      default: return false;
+    }
+  }
+
+  void read_tsc() {
+    const bool more = insn_->mnemonic == Mnemonic::Rdtscp;
+    b_.rarely_foreign(Opcode::ReadTsc, pc_, description()).taken = more;
+  }
+
+  void push_flags() {
+    if (!bits64() || insn_->operand_size != 8) return step();
+    b_.add(Opcode::StashFlags).flags_read = flag::kStatus;
+    check_stack(Opcode::CheckStore, 8, kRspNumber, -8);
+    sized(Opcode::StoreStash, 8);
+    move_stack(-8);
+  }
+
+  // REP MOVS and STOS, where addresses are linear.
+  void repeat(Opcode code) {
+    const Insn& insn = *insn_;
+    const bool based = insn.segment == Segment::Fs || insn.segment == Segment::Gs;
+    if (!bits64() || insn.address_size != 8 || based || !insn.has(seen::kRep | seen::kRepne))
+      return step();
+    const unsigned size = operand(insn, 0).size;
+    b_.rarely_foreign(code, pc_, description()).size = static_cast<u8>(size);
   }
 
   u8 read_flags() const { return row_->flags.read & flag::kStatus; }
@@ -100,7 +154,8 @@ class Translator {
     constexpr u32 kOutside = attr::kMasked | attr::kDistinct;
     if (row_->attributes & kOutside || insn.has(seen::kVsib)) return step();
     if (insn.is_memory()) {
-      if (row_->attributes & attr::kBitString) return step();
+      const bool string = row_->attributes & attr::kBitString;
+      if (string && (!bits64() || insn.address_size != 8)) return step();
       if (insn.mnemonic == Mnemonic::Lea) return lea();
       const MemoryUse use = memory_use(*row_);
       if (use == MemoryUse::None || use == MemoryUse::AddressOnly) return;  // hints
@@ -110,6 +165,7 @@ class Translator {
       if (!bits64() && insn.segment == Segment::Cs && use != MemoryUse::Load) return step();
       b_.check(use == MemoryUse::Load ? Opcode::CheckLoad : Opcode::CheckStore,
                static_cast<u8>(size), native_address(insn, next_, mode_));
+      if (string) b_.ops.back().reg = insn.reg;
     }
     b_.native(native_template(insn), read_flags(), killed_flags());
   }
@@ -332,7 +388,7 @@ u32 mode_of(const menura::x86::State& s) {
     mode |= mode_bit::kAvx;
   if (!bits64 && s.seg[Cs].limit == 0xffff) mode |= mode_bit::kShortCode;
   if (stepwise(s)) mode |= mode_bit::kStepwise;
-  if (!user && (!(s.cr4 & kCr4Smap) || (s.rflags & kAc))) mode |= mode_bit::kAccessUser;
+  if (s.cpl() == 0) mode |= mode_bit::kCpl0;
   return mode;
 }
 

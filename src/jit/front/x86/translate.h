@@ -23,7 +23,7 @@ inline constexpr u32 kStackShift = 4;        // two bits: log2 of the stack addr
 inline constexpr u32 kX87 = 1u << 6;         // x87 and MMX instructions do not trap
 inline constexpr u32 kSse = 1u << 7;         // nor SSE
 inline constexpr u32 kAvx = 1u << 8;         // nor AVX
-inline constexpr u32 kAccessUser = 1u << 9;  // SMAP is off or lifted by EFLAGS.AC
+inline constexpr u32 kCpl0 = 1u << 9;        // or real mode
 inline constexpr u32 kShortCode = 1u << 10;  // CS's limit is FFFFh, else all ones
 inline constexpr u32 kStepwise = 1u << 11;   // instruction breakpoints, #AC, or another limit of CS
 }  // namespace mode_bit
