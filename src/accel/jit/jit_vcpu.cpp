@@ -213,6 +213,18 @@ void JitVcpu::safepoint() {
   targets_.assign(targets_.size(), {});
 }
 
+// What the miss routine would have found, had it known the page.
+const u8* JitVcpu::known_target(u64 pc) {
+  if (block_->code_tag == ir::kNoTag || code_logged(LogItem::NoChain)) return nullptr;
+  const x86::OrFault<std::span<const u8>> code = mmu_.code_at(pc);
+  if (!code || code->empty()) return nullptr;
+  const u64 page = reinterpret_cast<u64>(code->data()) & ~u64{4095}, tag = page | block_->code_tag;
+  const ir::Target& target = targets_[ir::target_index(pc, tag)];
+  if (target.pc != pc || target.tag != tag || *target.entry == ir::kDiverted) return nullptr;
+  mmu_.context().jumps[ir::jump_index(pc)] = target.entry;
+  return target.entry;
+}
+
 void JitVcpu::note_target(const TranslatedBlock& block, const u8* entry) {
   if (block_->code_tag == ir::kNoTag) return;
   const u64 tag = (block.key.physical & ~u64{4095}) | block_->code_tag;
@@ -246,6 +258,7 @@ std::optional<Exit> JitVcpu::turn() {
     }
     if (block_->poll.load(std::memory_order_relaxed)) return std::nullopt;
     safepoint();
+    if (info >> 8 == 0 && (code = known_target(s_.rip))) continue;
     TranslatedBlock* block = block_at(s_.rip);
     if (!block) return step();
     // Code was evicted meanwhile, perhaps for this very block: the jump caches must not be trusted.

@@ -82,6 +82,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   // Drops the translations of pages that devices wrote to.
   void forget_written();
   TranslatedBlock* block_at(u64 pc);
+  const u8* known_target(u64 pc);
   void note_target(const TranslatedBlock& block, const u8* entry);
   void safepoint();
   void mode_changed();

@@ -36,7 +36,7 @@ struct TlbEntry {
 inline constexpr u8 kEmptyByte = 0x80;
 
 // The pages that code was fetched from lately: linear, and the host's address of the same page.
-inline constexpr u32 kCodePages = 256;
+inline constexpr u32 kCodePages = 1024;
 struct CodePage {
   u64 page;
   u64 host;

@@ -13,6 +13,9 @@ namespace {
 
 // How many translations of one place are kept while other bytes stand there.
 constexpr size_t kVersions = 4;
+// Of a page, before all of its blocks go with each write; only so many are cheap to find again.
+constexpr u32 kManyWrites = 16;
+constexpr size_t kFewBlocks = 32;
 
 // A bit for each 64-byte line of its page that [at, at + size) touches; it stays in one page.
 u64 lines_of(u64 at, u64 size) {
@@ -115,7 +118,7 @@ void BlockTable::delist_from(u64 at, TranslatedBlock* block) {
     if (b->tail && b->tail_at >> 12 == at >> 12) page.lines |= lines_of(b->tail_at, b->tail);
   }
   if (!page.blocks.empty()) return;
-  pages_.erase(found);
+  if (!page.writes) pages_.erase(found);
   filter_[filter_index(at)].fetch_sub(1);
 }
 
@@ -150,6 +153,9 @@ size_t BlockTable::invalidate(u64 physical, u64 size) {
   std::vector<TranslatedBlock*> hit;
   for (TranslatedBlock* b : found->second.blocks)
     if (b->covers(physical, size)) hit.push_back(b);
+  if (hit.empty()) return 0;
+  const bool churns = ++found->second.writes > kManyWrites;
+  if (churns && found->second.blocks.size() <= kFewBlocks) hit = found->second.blocks;
   for (TranslatedBlock* b : hit) {
     drop(b);
     std::vector<TranslatedBlock*>& versions = dropped_[b->key];

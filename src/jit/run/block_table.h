@@ -84,7 +84,8 @@ class BlockTable {
   // Whether [physical, physical + size) touches a 64-byte line with code; it stays in one page.
   bool line_has_code(u64 physical, u64 size) const;
   size_t blocks_in_page(u64 physical) const;
-  // Drops the blocks that cover the bytes, inside one page. How many there were.
+  // Drops the blocks that cover the bytes, inside one page; all of the page's when it is written
+  // again and again, so that the writes to come go fast. How many there were.
   size_t invalidate(u64 physical, u64 size);
   void drop(TranslatedBlock* block);
   // Drops the blocks whose code lies in [begin, end), for ever; then, when nobody can be in there
@@ -107,7 +108,8 @@ class BlockTable {
     }
   };
   struct PageCode {
-    u64 lines = 0;  // a bit per 64 bytes
+    u64 lines = 0;   // a bit per 64 bytes
+    u32 writes = 0;  // that hit blocks; such a page is remembered without blocks
     std::vector<TranslatedBlock*> blocks;
   };
   static constexpr size_t kFilterBits = 17;

@@ -165,7 +165,7 @@ class BlockWriter {
       case Opcode::Step: step(op); break;
       case Opcode::ClearInterrupts:
         leave_flags(op);
-        a_.and_(a_.byte[a_.rsp + (l_.rflags + 1)], ~2 & 0xff);
+        a_.and_(a_.byte[a_.rsp + (l_.rflags + 1)], static_cast<u32>(~2));
         break;
       case Opcode::SetInterrupts: set_interrupts(op); break;
       case Opcode::SwapGs: swap_gs(); break;
@@ -281,7 +281,7 @@ class BlockWriter {
     if (op.taken)
       a_.or_(flags, 4);
     else
-      a_.and_(flags, ~4 & 0xff);
+      a_.and_(flags, static_cast<u32>(~4));
     a_.mov(a_.t0, a_.field(l_.contexts + (op.taken ? 8 : 0)));
     for (int byte : {0xf3, 0x49, 0x0f, 0xae, 0xda}) a_.db(byte);  // wrgsbase r10
   }

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "base/check.h"
 #include "jit/back/x64/assembler.h"
 #include "jit/back/x64/emitter.h"
 #include "jit/ir/tables.h"
@@ -205,9 +206,10 @@ class RoutineWriter {
     Xbyak::Label again, out, done;
     a_.align(16);
     const u8* at = a_.getCurr();
-    a_.jrcxz(done);
+    a_.test(a_.rcx, a_.rcx);
+    a_.jz(done, Xbyak::CodeGenerator::T_NEAR);
     a_.test(a_.byte[a_.rsp + (l.rflags + 1 + kReturn)], 4);  // DF
-    a_.jnz(done);
+    a_.jnz(done, Xbyak::CodeGenerator::T_NEAR);
     for (int r : used) a_.mov(a_.ptr[a_.rsp + (l.gpr + 8 * r + kReturn)], Xbyak::Reg64(r));
     a_.mov(a_.r8d, kPages);
     a_.L(again);
@@ -314,7 +316,10 @@ class RoutineWriter {
 }  // namespace
 
 Routines write_routines(const Layout& layout, u8* at, size_t room, const Callees& callees) {
-  return RoutineWriter(layout, at, room).write(callees);
+  Xbyak::ClearError();
+  const Routines routines = RoutineWriter(layout, at, room).write(callees);
+  ensure(Xbyak::GetError() == Xbyak::ERR_NONE, "the assembler took all routines");
+  return routines;
 }
 
 std::string_view missing_host_feature() {
