@@ -1,5 +1,6 @@
 #include "accel/jit/contexts.h"
 
+#include <algorithm>
 #include <memory>
 #include <span>
 
@@ -13,17 +14,19 @@ void ContextSet::clear(const void* miss) {
     slot.context.local_code = false;
     slot.used = false;
   }
-  stores_ = 0;
+  crowded_ = 0;
   clear_walks();
   executed_.fill(0);
   large_.fill(0);
-  for (std::atomic<u64>& word : stored_) word.store(0, std::memory_order_relaxed);
+  for (Stored& s : stored_) {
+    s.host.store(0, std::memory_order_relaxed);
+    s.page.store(0, std::memory_order_relaxed);
+  }
 }
 
 void ContextSet::clear_local(const void* miss) {
   // The hashes only grow meanwhile.
-  constexpr u32 kMostStores = 16384;
-  if (stores_ > kMostStores) return clear(miss);
+  if (crowded_ > stored_.size() / 4) return clear(miss);
   clear_walks();
   for (Slot& slot : slots_)
     if (slot.used) slot.context.clear_locals(miss);
@@ -76,17 +79,41 @@ void ContextSet::remove(ir::TlbEntry& entry) {
   std::atomic_ref(entry.page).store(kEmpty, std::memory_order_release);
 }
 
+// The owner looks for code in the page afterwards: whoever read this place too early is found then.
+void ContextSet::note_stored(u64 host, u64 page) {
+  Stored& s = stored(host);
+  const u64 old_host = s.host.load(std::memory_order_relaxed);
+  const u64 old_page = s.page.load(std::memory_order_relaxed);
+  if (old_page == kMany || (old_host == host && old_page == page)) return;
+  const bool stands = old_host != 0 && std::ranges::any_of(slots_, [&](const Slot& slot) {
+                        const ir::TlbEntry& entry =
+                            slot.context.store[slot.context.index(old_page)];
+                        return entry.page == old_page && entry.host == old_host;
+                      });
+  if (stands) {
+    crowded_++;
+    s.page.store(kMany, std::memory_order_seq_cst);
+    return;
+  }
+  s.page.store(page, std::memory_order_seq_cst);
+  s.host.store(host, std::memory_order_seq_cst);
+}
+
 // The vCPU may be filling its tables or using them. It looks for code in a page again after it has
 // entered it, so either that look or this one finds the other. To take out too much does no harm.
 void ContextSet::protect(const void* host_page) {
-  const u32 hash = bloom(reinterpret_cast<u64>(host_page));
-  if (!(stored_[hash >> 6].load(std::memory_order_seq_cst) >> (hash & 63) & 1)) return;
+  const u64 host = reinterpret_cast<u64>(host_page);
+  const Stored& known = stored(host);
+  const u64 page = known.page.load(std::memory_order_seq_cst);
+  if (page != kMany && known.host.load(std::memory_order_seq_cst) != host) return;
   for (Slot& slot : slots_) {
+    if (page != kMany) {
+      remove(slot.context.store[slot.context.index(page)]);
+      continue;
+    }
     const size_t size = (slot.context.mask.load(std::memory_order_seq_cst) >> 4) + 1;
     for (ir::TlbEntry& entry : std::span(slot.context.store).first(size))
-      if (std::atomic_ref(entry.host).load(std::memory_order_relaxed) ==
-          reinterpret_cast<u64>(host_page))
-        remove(entry);
+      if (std::atomic_ref(entry.host).load(std::memory_order_relaxed) == host) remove(entry);
   }
 }
 

@@ -62,12 +62,7 @@ class ContextSet {
   void clear_jumps(const void* miss);
   void clear_walks() { walks_.fill({}); }
   // Before a host page is entered into a store table; entered so that others may take it out.
-  void note_stored(u64 host) {
-    stores_++;
-    std::atomic<u64>& word = stored_[bloom(host) >> 6];
-    word.store(word.load(std::memory_order_relaxed) | u64{1} << (bloom(host) & 63),
-               std::memory_order_relaxed);
-  }
+  void note_stored(u64 host, u64 page);
   static void enter(ir::TlbEntry& entry, u64 page, u64 host);
   static void remove(ir::TlbEntry& entry);
   // Takes the host page out of the store tables: its writes must be seen. Any thread.
@@ -96,10 +91,16 @@ class ContextSet {
   std::array<Slot, kRings> slots_;
   std::array<x86::WalkFrom, 16 * kWalkLevels> walks_{};
   u64 walks_cr3_ = 0;
-  u32 stores_ = 0;                                      // noted in stored_
-  std::array<u64, kBloomWords> executed_{};             // a bit per hash of a page
-  std::array<u64, kBloomWords> large_{};                // a bit per hash of a 2 MiB region
-  std::array<std::atomic<u64>, kBloomWords> stored_{};  // a bit per hash of a host page
+  u32 crowded_ = 0;                          // places of stored_ that say nothing more
+  std::array<u64, kBloomWords> executed_{};  // a bit per hash of a page
+  std::array<u64, kBloomWords> large_{};     // a bit per hash of a 2 MiB region
+  // Where host pages stand in store tables, by their hash: at `page`, or kMany: anywhere.
+  static constexpr u64 kMany = 1;
+  struct Stored {
+    std::atomic<u64> host{0}, page{0};
+  };
+  Stored& stored(u64 host) { return stored_[bloom(host) % stored_.size()]; }
+  std::array<Stored, 4096> stored_;
 };
 
 class ContextPool {
