@@ -123,6 +123,27 @@ TEST_P(BootTest, SeaBiosBootsADisk) {
   expect_proof(run(std::move(c), folder, kSeconds), true);
 }
 
+// By the modern interface and by the legacy one; the first disk is not the one to boot from.
+TEST_P(BootTest, SeaBiosBootsTheVirtioDiskOfTheLowestBootIndex) {
+  for (const bool legacy : {false, true}) {
+    const std::string image = folder / "disk.img", empty = folder / "empty.img";
+    std::filesystem::copy_file(MENURA_BOOT_FOLDER "/hello.bin", image,
+                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::resize_file(image, 1 << 20);
+    std::ofstream(empty) << "";
+    std::filesystem::resize_file(empty, 1 << 20);
+    MachineConfig c = config();
+    c.drives.push_back({.file = empty, .interface = DriveOptions::Interface::Virtio});
+    c.drives.push_back({.file = image, .id = "boot", .interface = DriveOptions::Interface::None});
+    NamedOptions disk{.name = "virtio-blk-pci", .id = "disk", .options = Value::object()};
+    disk.options.set("drive", "boot");
+    disk.options.set("bootindex", 3);
+    disk.options.set(legacy ? "disable-modern" : "disable-legacy", legacy ? Value(true) : "on");
+    c.devices.push_back(std::move(disk));
+    expect_proof(run(std::move(c), folder, kSeconds), true);
+  }
+}
+
 TEST_P(BootTest, SeaBiosBootsACd) {
   if (std::system("command -v xorriso >/dev/null") != 0) GTEST_SKIP() << "SKIPPED: no xorriso";
   std::filesystem::create_directory(folder.path / "cd");

@@ -3,11 +3,17 @@
 
 usage: virtio.py PROGRAM. Exit status 77 when the guest's files cannot be had."""
 
+import functools
 import hashlib
+import http.server
+import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -16,7 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import guest  # noqa: E402
 
 SECONDS = 400
-MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_rng", "ext4"]
+MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "ext4"]
+NICS = {
+    "eth0": "virtio-net-pci,mac=52:54:00:00:00:10",
+    "eth1": "virtio-net-pci,mac=52:54:00:00:00:11,packed=on,mq=on,mrg_rxbuf=off",
+    "eth2": "virtio-net-pci,mac=52:54:00:00:00:12,disable-modern=on,ctrl_vq=off",
+}
 # One disk for each way to talk to it.
 DISKS = {
     "plain": "",
@@ -51,6 +62,24 @@ for disk in /sys/block/vd*; do
 done
 echo "rng $(cat /sys/class/misc/hw_random/rng_current)"
 dd if=/dev/hwrng bs=512 count=8 2>/dev/null | sha256sum | sed 's/^/random /'
+ifconfig lo 127.0.0.1
+for card in eth0 eth1 eth2; do
+  ifconfig $card 10.0.2.15 netmask 255.255.255.0 up
+  wget -q -O /tmp/$card http://10.0.2.2:@PORT@/busybox && echo "net $card $(sha256sum < /tmp/$card | cut -d' ' -f1)"
+  echo "card $card $(cat /sys/class/net/$card/address) $(cat /sys/class/net/$card/device/features)"
+  ifconfig $card down
+done
+port=/dev/$(basename $(dirname $(grep -l org.menura.test /sys/class/virtio-ports/*/name)))
+echo "to the console" > /dev/hvc0
+exec 3<>$port
+read line <&3 && echo "port said $line"
+head -c 200000 /bin/busybox >&3
+echo "=END" >&3
+read line <&3 && echo "port said $line"
+free -m | awk '/Mem:/ { print "memory", ($2 < 360) ? "given" : "kept " $2 }'
+echo "MORE" >&3
+read line <&3 && echo "port said $line"
+free -m | awk '/Mem:/ { print "memory", ($2 > 420) ? "back" : "gone " $2 }'
 dmesg | grep -E 'BUG:|Oops|general protection|I/O error|rejected'
 echo VIRTIO-OVER
 """
@@ -67,21 +96,101 @@ def content(image, name):
                           check=True).stdout
 
 
-def command(program, folder, seeds):
+def command(program, folder, seeds, port):
     options = []
     for name, properties in DISKS.items():
         make_disk(folder / name, seeds[name])
         options += ["-drive", f"file={folder / name},if=none,id={name},format=raw,discard=unmap", "-device",
                     f"virtio-blk-pci,drive={name},serial={name}" + (f",{properties}" if properties else "")]
+    for name, device in NICS.items():
+        options += ["-netdev", f"user,id={name}", "-device", f"{device},netdev={name}"]
     kernel = guest.kernel_package()
-    initrd = guest.make_initrd(folder / "initrd.gz", SCRIPT, modules_of=kernel, modules=MODULES)
+    initrd = guest.make_initrd(folder / "initrd.gz", SCRIPT.replace("@PORT@", str(port)), modules_of=kernel, modules=MODULES)
     return [program, "-accel", "tcg" if os.environ.get("MENURA_PEER") else "jit", "-m", "512", "-smp", "2", "-nodefaults", "-nographic",
-            "-serial", "stdio", "-no-reboot", *options, "-device", "virtio-rng-pci", "-kernel", str(guest.vmlinuz(kernel)),
+            "-serial", "stdio", "-no-reboot", *options, "-device", "virtio-rng-pci",
+            "-device", "virtio-serial-pci,id=ser,max_ports=4", "-chardev", f"file,id=con,path={folder / 'console'}",
+            "-device", "virtconsole,chardev=con", "-chardev", f"socket,id=agent,path={folder / 'agent'},server=on,wait=off",
+            "-device", "virtserialport,chardev=agent,name=org.menura.test,id=port",
+            "-device", "virtio-balloon-pci,id=balloon0,free-page-reporting=on",
+            "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off", "-kernel", str(guest.vmlinuz(kernel)),
             "-initrd", str(initrd), "-append", "console=ttyS0 menura.script panic=-1"]
 
 
+def connect(path, deadline):
+    while True:
+        line = socket.socket(socket.AF_UNIX)
+        try:
+            line.connect(str(path))
+            return line.makefile("rwb", buffering=0)
+        except OSError:
+            line.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class Host(threading.Thread):
+    """The other end of the serial port, and the one that wants memory back."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.folder, self.problems, self.stats = folder, ["the host's side did not finish"], {}
+
+    def command(self, name, **arguments):
+        self.qmp.write(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        while "return" not in (reply := json.loads(self.qmp.readline())):
+            if "error" in reply:
+                raise AssertionError(f"{name}: {reply['error']}")
+            self.events.append(reply)
+        return reply["return"]
+
+    def balloon(self, size):
+        self.command("balloon", value=size)
+        deadline = time.monotonic() + 120
+        while abs(self.command("query-balloon")["actual"] - size) > (1 << 20):
+            assert time.monotonic() < deadline, "the guest did not fill its balloon"
+            time.sleep(0.2)
+
+    def talk(self):
+        deadline = time.monotonic() + 100
+        self.qmp, self.events = connect(self.folder / "qmp", deadline), []
+        self.qmp.readline()
+        self.command("qmp_capabilities")
+        agent = connect(self.folder / "agent", deadline)
+        agent.write(b"first\n")
+        sent = b""
+        while not sent.endswith(b"=END\n"):
+            sent += agent.read(65536)
+        assert sent[:-5] == Path("/bin/busybox").read_bytes()[:200000], "the port lost bytes"
+        self.command("qom-set", path="/machine/peripheral/balloon0", property="guest-stats-polling-interval", value=1)
+        self.balloon(320 << 20)
+        time.sleep(2.5)
+        self.stats = self.command("qom-get", path="/machine/peripheral/balloon0", property="guest-stats")["stats"]
+        agent.write(b"smaller\n")
+        assert agent.readline() == b"MORE\n"
+        self.balloon(512 << 20)
+        agent.write(b"larger\n")
+        names = {event["event"] for event in self.events}
+        assert {"BALLOON_CHANGE", "VSERPORT_CHANGE"} <= names, f"only {names} were told"
+        assert 0 < self.stats["stat-free-memory"] < self.stats["stat-total-memory"] <= 320 << 20, f"statistics {self.stats}"
+
+    def run(self):
+        try:
+            self.talk()
+            self.problems = []
+        except (OSError, AssertionError, KeyError, ValueError) as error:
+            self.problems = [f"host: {error!r}"]
+
+
 def check(folder, seeds, lines):
-    wanted = ["VIRTIO-OVER"]
+    wanted = ["VIRTIO-OVER", "port said first", "port said smaller", "port said larger", "memory given", "memory back"]
+    busybox = hashlib.sha256(Path("/bin/busybox").read_bytes()).hexdigest()
+    wanted += [f"net {name} {busybox}" for name in NICS]
     for name in DISKS:
         wanted.append(f"sum {name} {hashlib.sha256(seeds[name]).hexdigest()}")
     missing = [line for line in wanted if line not in lines]
@@ -94,6 +203,8 @@ def check(folder, seeds, lines):
                 complaints.append(f"{name}/{copy} is not what the guest wrote")
         if content(folder / name, "sums").split() != [hashlib.sha256(seeds[name] * 2).hexdigest().encode(), b"-"]:
             complaints.append(f"{name}: the guest read something else than it wrote")
+    if (folder / "console").read_bytes() != b"to the console\r\n":
+        complaints.append("the console lost bytes")
     return missing + complaints
 
 
@@ -109,18 +220,22 @@ def main():
         sys.exit(77)
     with tempfile.TemporaryDirectory() as folder:
         seeds = {name: os.urandom(1_500_000) for name in DISKS}
+        host = Host(Path(folder))
+        host.start()
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory="/bin"))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            done = subprocess.run(command(program, Path(folder), seeds), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            done = subprocess.run(command(program, Path(folder), seeds, server.server_port), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=SECONDS)
         except subprocess.TimeoutExpired as error:
             raise SystemExit(f"not done after {SECONDS} s; the serial line so far:\n{(error.stdout or b'').decode(errors='replace')}")
         text = done.stdout.decode(errors="replace").replace("\r", "")
         if os.environ.get("MENURA_LOG"):
             Path(os.environ["MENURA_LOG"]).write_text(text)
-        problems = check(Path(folder), seeds, text.splitlines())
+        problems = check(Path(folder), seeds, text.splitlines()) + host.problems
     if done.returncode or problems:
         raise SystemExit(f"{text}\nstatus {done.returncode}; {problems}")
-    print(f"{len(DISKS)} disks read and written")
+    print(f"{len(DISKS)} disks, {len(NICS)} network cards, a console, a port and a balloon: all well")
 
 
 if __name__ == "__main__":

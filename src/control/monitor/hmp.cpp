@@ -5,6 +5,7 @@
 #include "control/monitor/hmp_memory.h"
 #include "control/monitor/hmp_net.h"
 #include "control/monitor/hmp_tools.h"
+#include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_run.h"
 
 namespace menura {
@@ -88,6 +89,14 @@ Answer watchdog_action(HmpContext& context, HmpWords words) {
   return std::string();
 }
 
+Answer balloon(HmpContext& context, HmpWords words) {
+  if (words.size() != 1) return fail(Errc::InvalidArgument, "How much RAM shall the guest keep");
+  // As a person says it: in MiB, or with a unit.
+  const u64 number = TRY(parse_size(words[0], MiB), "balloon");
+  TRY(qmp_balloon(context.target, {.value = number}));
+  return std::string();
+}
+
 std::vector<std::string> names_of(std::span<const HmpCommand> table) {
   std::vector<std::string> names;
   for (const HmpCommand& command : table) names.emplace_back(command.name);
@@ -120,6 +129,7 @@ constexpr HmpCommand kCommands[] = {
     {"nmi", "", "send an NMI to every CPU", simply<qmp_inject_nmi>},
     {"watchdog_action", "action", "choose what follows when a watchdog timer runs out",
      watchdog_action},
+    {"balloon", "size", "how much RAM the guest shall keep, in MiB", balloon},
     {"sendkey", "keys [hold_ms]", "press keys together: ctrl-alt-delete", sendkey, complete_key},
     // Memory and ports
     {"cpu", "index", "choose the CPU that registers and linear addresses are about", cpu},

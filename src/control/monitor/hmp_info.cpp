@@ -3,10 +3,12 @@
 
 #include "accel/kvm/kvm_accelerator.h"
 #include "base/text.h"
+#include "base/units.h"
 #include "base/version.h"
 #include "control/monitor/hmp.h"
 #include "control/monitor/hmp_net.h"
 #include "control/monitor/memory_dump.h"
+#include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_query.h"
 #include "control/monitor/qmp_tools.h"
 #include "control/monitor/qom_tree.h"
@@ -41,6 +43,12 @@ Answer info_name(HmpContext& context, HmpWords) {
 
 Answer info_uuid(HmpContext& context, HmpWords) {
   return TRY(query_uuid(context.target, {})).uuid + "\n";
+}
+
+Answer info_balloon(HmpContext& context, HmpWords) {
+  const Result<BalloonReply> reply = query_balloon(context.target, {});
+  if (!reply) return reply.error().text + "\n";
+  return format("balloon: actual={}\n", reply->actual / MiB);
 }
 
 Answer info_kvm(HmpContext& context, HmpWords) {
@@ -249,6 +257,7 @@ constexpr HmpCommand kSubjects[] = {
     {"status", "", "the run state", info_status},
     {"name", "", "the guest's name", info_name},
     {"uuid", "", "the machine's UUID", info_uuid},
+    {"balloon", "", "how much RAM the guest keeps, in MiB", info_balloon},
     {"kvm", "", "whether KVM runs the guest, and what it has done", info_kvm},
     {"jit", "", "what the translator has done", info_jit},
     {"cpus", "", "the CPUs and their threads", info_cpus},

@@ -1,4 +1,5 @@
 // The table of QMP commands.
+#include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_block.h"
 #include "control/monitor/qmp_introspect.h"
 #include "control/monitor/qmp_memory.h"
@@ -40,6 +41,9 @@ constexpr Command kCommands[] = {
     command<&query_cpu_definitions>("query-cpu-definitions", "The CPU models"),
     command<&query_cpu_model_expansion>("query-cpu-model-expansion",
                                         "The features of a CPU model with this accelerator"),
+    command<&query_balloon>("query-balloon", "How much RAM the guest keeps"),
+    command<&qmp_balloon>("balloon", "How much RAM the guest shall keep"),
+    command<&qom_set>("qom-set", "Change a property"),
     command<&qom_list_types>("qom-list-types", "Devices, accelerators and machines by name"),
     command<&qom_list_properties>("qom-list-properties", "The properties of a type"),
     command<&device_list_properties>("device-list-properties", "The properties of a device"),

@@ -40,6 +40,20 @@ struct WatchdogData {
   void describe(PropertyVisitor& p) { p.field("action", action); }
 };
 
+struct BalloonData {
+  u64 actual = 0;
+  void describe(PropertyVisitor& p) { p.field("actual", actual); }
+};
+
+struct PortData {
+  std::string id;
+  bool open = false;
+  void describe(PropertyVisitor& p) {
+    p.field("id", id);
+    p.field("open", open);
+  }
+};
+
 template <class Data>
 constexpr EventKind event(std::string_view name, std::string_view help) {
   return {name, help, shape_of<Data>};
@@ -56,6 +70,8 @@ constexpr EventKind kEvents[] = {
     event<PanicData>("GUEST_PANICKED", "The guest's kernel panicked"),
     event<PanicData>("GUEST_CRASHLOADED", "The guest's kernel panicked and loads another"),
     event<WatchdogData>("WATCHDOG", "A watchdog timer ran out"),
+    event<BalloonData>("BALLOON_CHANGE", "The guest gave RAM, or took it back"),
+    event<PortData>("VSERPORT_CHANGE", "The guest opened or closed a serial port"),
     event<DumpData>("DUMP_COMPLETED", "A dump of the guest's memory is done, or failed"),
 };
 

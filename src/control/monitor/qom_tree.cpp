@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "control/monitor/qmp_balloon.h"
 #include "cpu/x86/model.h"
 #include "machine/chardevs.h"
 #include "state/tree.h"
@@ -168,10 +169,16 @@ Result<Value> qom_value(MonitorTarget& target, std::string_view path, std::strin
     if (const Value* value = all.find(property)) return *value;
   }
   if (object.device) {
+    if (std::optional<Value> value = balloon_value(*object.device, property))
+      return std::move(*value);
     const StateTree state = state_of(target, *object.device);
     if (const StateTree* field = state.find(property)) return to_value(*field);
   }
   return fail(Errc::InvalidArgument, "A {} has no property '{}'", object.type, property);
+}
+
+Result<Device*> qom_device(MonitorTarget& target, std::string_view path) {
+  return TRY(find_object(objects_of(target), path)).device;
 }
 
 }  // namespace menura

@@ -24,6 +24,9 @@ struct QomProperty {
 Result<std::vector<QomProperty>> qom_properties(MonitorTarget& target, std::string_view path);
 Result<Value> qom_value(MonitorTarget& target, std::string_view path, std::string_view property);
 
+// The device at a path; null where something else is.
+Result<Device*> qom_device(MonitorTarget& target, std::string_view path);
+
 std::string cpu_type_of(const MachineConfig& config);  // "max-x86_64-cpu"
 std::string qom_path_of_cpu(u32 index);
 std::string qom_path_of(Machine& machine, const Device& device);

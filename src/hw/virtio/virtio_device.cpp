@@ -243,8 +243,10 @@ void VirtioDevice::describe(StateVisitor& v) {
 
 Result<void> VirtioDevice::restored() {
   for (unsigned n = 0; n < queues(); n++)
-    if (!queues_[n].restored(*host_, rules()))
+    if (!queues_[n].restored(*host_, rules())) {
+      clear();
       return fail(Errc::Corrupt, "Queue {} of '{}' is in an impossible state", n, host_->name());
+    }
   if (waiting_ != 0)
     again_->arm(host_->time().now_ns());
   else

@@ -1,9 +1,17 @@
 // The virtio devices that -device adds, each as NAME-pci, -transitional and -non-transitional.
+#include "machine/catalogue/virtio_kinds.h"
+
+#include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
+#include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_serial.h"
 #include "machine/catalogue/device_kinds.h"
+#include "machine/chardevs.h"
 #include "machine/drives.h"
+#include "machine/netdevs.h"
+#include "memory/discard.h"
 
 namespace menura {
 
@@ -137,6 +145,124 @@ struct RngKind {
   static unsigned vectors(const VirtioDevice&) { return 2; }
 };
 
+struct BalloonKind {
+  using Device = VirtioBalloon;
+  using Config = VirtioBalloonConfig;
+  static MadeVirtio make(Machine& machine, const std::string&, const Config& config) {
+    const VirtioBalloon::Wiring wiring{
+        .discard = [&machine](u64 at, u64 size) { discard_ram(machine.memory(), {at}, size); },
+        .changed =
+            [&machine](u64 actual) {
+              Value data = Value::object();
+              data.set("actual", actual);
+              machine.emit("BALLOON_CHANGE", std::move(data));
+            }};
+    return std::unique_ptr<VirtioDevice>(
+        std::make_unique<VirtioBalloon>(config, machine.config().memory.size.bytes, wiring));
+  }
+  static unsigned vectors(const VirtioDevice&) { return 0; }
+};
+
+struct NetKind {
+  using Device = VirtioNet;
+  struct Config {
+    NicOptions nic;
+    bool mq = false;
+    VirtioNetConfig net;
+    void describe(PropertyVisitor& p) {
+      nic.describe(p);
+      p.field("mq", mq, "a pair of queues for each CPU");
+      net.describe(p);
+    }
+  };
+  static MadeVirtio make(Machine& machine, const std::string& id, Config config) {
+    constexpr u32 kMostPairs = 64;
+    TRY(config.net.check());
+    if (config.mq) config.net.pairs = std::min(machine.topology().max_cpus, kMostPairs);
+    const NicCable cable =
+        TRY(machine.netdevs().plug({.id = id, .model = "virtio-net-pci"}, config.nic));
+    config.net.mac = cable.mac;
+    return std::unique_ptr<VirtioDevice>(std::make_unique<VirtioNet>(config.net, cable.port));
+  }
+  static unsigned vectors(const VirtioDevice& device) { return device.queues() + 1; }
+};
+
+struct SerialKind {
+  using Device = VirtioSerial;
+  struct Config {
+    u32 max_ports = VirtioSerial::kMostPorts;
+    bool emergency_write = true;
+    void describe(PropertyVisitor& p) {
+      p.field("max_ports", max_ports, "how many ports it has room for, 1 to 31");
+      p.field("emergency-write", emergency_write, "take a dying kernel's bytes without a queue");
+    }
+  };
+  static MadeVirtio make(Machine&, const std::string&, const Config& config) {
+    if (config.max_ports == 0 || config.max_ports > VirtioSerial::kMostPorts)
+      return fail(Errc::OutOfRange, "max_ports must be 1 to {}, not {}", VirtioSerial::kMostPorts,
+                  config.max_ports);
+    return std::unique_ptr<VirtioDevice>(
+        std::make_unique<VirtioSerial>(config.max_ports, config.emergency_write));
+  }
+  static unsigned vectors(const VirtioDevice& device) { return device.queues() / 2; }
+};
+
+// A virtio device behind the PCI function that carries it; null for other devices.
+VirtioDevice* virtio_of(Device& device, const VirtioKind& kind) {
+  // Only VirtioPci has types of this form.
+  if (device.type() != format("{}-pci", kind.name)) return nullptr;
+  return &static_cast<VirtioPci&>(device).device();
+}
+
+struct PortConfig {
+  std::string chardev;
+  std::string name;
+  std::string bus;
+  std::optional<u32> nr;
+  void describe(PropertyVisitor& p) {
+    p.field("chardev", chardev, "what is connected to the port");
+    p.field("name", name, "how the guest finds it");
+    p.field("bus", bus, "ID.0 of a virtio-serial-pci; the first one");
+    p.field("nr", nr, "number of the port; the first free");
+  }
+};
+
+// The serial device whose bus this is, of those that are there.
+Result<VirtioSerial*> serial_bus(Machine& machine, const std::string& bus) {
+  for (Device* device : machine.devices().all())
+    if (VirtioDevice* found = virtio_of(*device, VirtioSerial::kKind))
+      if (bus.empty() || bus == device->id() + ".0") return static_cast<VirtioSerial*>(found);
+  return fail(Errc::NotFound, "There is no virtio serial bus{}",
+              bus.empty() ? "; a virtio-serial-pci has one" : format(" '{}'", bus));
+}
+
+// Port 0 is for a console: kernels without MULTIPORT have only that.
+template <bool console>
+MadeDevice make_port(Machine& machine, const std::string& id, const Value& options) {
+  constexpr std::string_view kName = console ? "virtconsole" : "virtserialport";
+  PortConfig config;
+  TRY(read_properties(config, options, kName));
+  VirtioSerial* bus = TRY(serial_bus(machine, config.bus), "{}", kName);
+  const unsigned number = config.nr.value_or(bus->free_number(console ? 0 : 1));
+  if (number >= bus->max_ports() || bus->port(number))
+    return fail(Errc::Busy, "{}: the bus has {} ports, and {} is {}", kName, bus->max_ports(),
+                number, number < bus->max_ports() ? "taken" : "not among them");
+  if (number == 0 && !console)
+    return fail(Errc::InvalidArgument, "virtserialport: port 0 is for a virtconsole");
+  Chardev* chardev = nullptr;
+  if (!config.chardev.empty())
+    chardev = TRY(machine.chardevs().connect(config.chardev), "{}", kName);
+  const auto on_open = [&machine, id](bool open) {
+    Value data = Value::object();
+    data.set("id", id);
+    data.set("open", open);
+    machine.emit("VSERPORT_CHANGE", std::move(data));
+  };
+  return std::unique_ptr<Device>(std::make_unique<VirtioSerialPort>(
+      id, *bus, VirtioSerialPortConfig{.console = console, .number = number, .name = config.name},
+      chardev, on_open));
+}
+
 template <class Kind, Variant variant>
 constexpr DeviceKind row(std::string_view name, std::string_view category,
                          std::string_view description) {
@@ -148,7 +274,8 @@ constexpr DeviceKind row(std::string_view name, std::string_view category,
           .make = make_virtio<Kind, variant>};
 }
 
-constexpr std::string_view kStorage = "Storage devices", kMisc = "Misc devices";
+constexpr std::string_view kStorage = "Storage devices", kMisc = "Misc devices",
+                           kInput = "Input devices", kNetwork = "Network devices";
 using enum Variant;
 
 constexpr DeviceKind kKinds[] = {
@@ -162,10 +289,41 @@ constexpr DeviceKind kKinds[] = {
                                "virtio source of random bytes for any driver"),
     row<RngKind, NonTransitional>("virtio-rng-pci-non-transitional", kMisc,
                                   "virtio source of random bytes for modern drivers"),
+    row<NetKind, Generic>("virtio-net-pci", kNetwork, "virtio network card"),
+    row<NetKind, Transitional>("virtio-net-pci-transitional", kNetwork,
+                               "virtio network card for any driver"),
+    row<NetKind, NonTransitional>("virtio-net-pci-non-transitional", kNetwork,
+                                  "virtio network card for modern drivers"),
+    row<BalloonKind, Generic>("virtio-balloon-pci", kMisc, "virtio memory balloon"),
+    row<BalloonKind, Transitional>("virtio-balloon-pci-transitional", kMisc,
+                                   "virtio memory balloon for any driver"),
+    row<BalloonKind, NonTransitional>("virtio-balloon-pci-non-transitional", kMisc,
+                                      "virtio memory balloon for modern drivers"),
+    row<SerialKind, Generic>("virtio-serial-pci", kInput, "virtio serial ports and consoles"),
+    row<SerialKind, Transitional>("virtio-serial-pci-transitional", kInput,
+                                  "virtio serial ports and consoles for any driver"),
+    row<SerialKind, NonTransitional>("virtio-serial-pci-non-transitional", kInput,
+                                     "virtio serial ports and consoles for modern drivers"),
+    {.name = "virtconsole",
+     .bus = "virtio-serial-bus",
+     .category = kInput,
+     .description = "a console on a virtio-serial-pci",
+     .properties = properties_of<PortConfig>,
+     .make = make_port<true>},
+    {.name = "virtserialport",
+     .bus = "virtio-serial-bus",
+     .category = kInput,
+     .description = "a channel of bytes on a virtio-serial-pci",
+     .properties = properties_of<PortConfig>,
+     .make = make_port<false>},
 };
 
 }  // namespace
 
 std::span<const DeviceKind> virtio_device_kinds() { return kKinds; }
+
+VirtioBalloon* balloon_of(Device& device) {
+  return static_cast<VirtioBalloon*>(virtio_of(device, VirtioBalloon::kKind));
+}
 
 }  // namespace menura
