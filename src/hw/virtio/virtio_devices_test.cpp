@@ -7,6 +7,7 @@
 #include "hw/pci/pci_regs.h"
 #include "hw/virtio/test_driver.h"
 #include "hw/virtio/virtio_balloon.h"
+#include "hw/virtio/virtio_input.h"
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_serial.h"
@@ -439,6 +440,95 @@ TEST(VirtioNet, AnnouncesItself) {
 TEST(VirtioNet, IsADevice) {
   EXPECT_THAT(conformance_problems<NetRig>(), IsEmpty());
   survive_hostile_states<NetRig>();
+}
+
+struct InputHolder {
+  ScriptedTape tape;
+  Inputs inputs{tape};
+};
+
+template <VirtioInput::Role role>
+struct InputRig : InputHolder, Card<VirtioInput> {
+  InputRig() : Card(role, "S", inputs) { power_on(); }
+  Device& device() override { return card; }
+  std::string select(u8 what, u8 which) {
+    driver.set_config(0, 1, what);
+    driver.set_config(1, 1, which);
+    std::string answer;
+    for (unsigned i = 0; i < driver.config(2, 1); i++)
+      answer.push_back(static_cast<char>(driver.config(8 + i, 1)));
+    return answer;
+  }
+  void start() {
+    ASSERT_TRUE(driver.negotiate(virtio::kVersion1));
+    events.emplace(driver.queue(0, 64, kRings));
+    status.emplace(driver.queue(1, 64, kRings + 0x4000));
+    driver.go();
+  }
+  void give_buffers(unsigned count) {
+    for (unsigned n = 0; n < count; n++) events->offer({}, {{kData + 8 * n, 8}});
+  }
+  // "type/code/value" of what came.
+  std::vector<std::string> came() {
+    std::vector<std::string> all;
+    while (const auto used = events->used()) {
+      const u64 at = kData + 8 * u64{used->id};
+      all.push_back(format("{}/{}/{}", machine.read_mem(at, 2), machine.read_mem(at + 2, 2),
+                           static_cast<i32>(machine.read_mem(at + 4, 4))));
+    }
+    return all;
+  }
+  std::optional<TestQueue> events, status;
+};
+using KeyboardRig = InputRig<VirtioInput::Role::Keyboard>;
+using MouseRig = InputRig<VirtioInput::Role::Mouse>;
+using TabletRig = InputRig<VirtioInput::Role::Tablet>;
+
+TEST(VirtioInput, AKeyboardHasKeysAndLights) {
+  KeyboardRig rig;
+  EXPECT_EQ(rig.select(1, 0), "virtio keyboard");
+  EXPECT_EQ(rig.select(2, 0), "S");
+  const std::string keys = rig.select(0x11, 1);
+  EXPECT_TRUE(keys[30 / 8] & 1 << 30 % 8) << "KEY_A";
+  EXPECT_EQ(rig.select(0x11, 3), "") << "no axes";
+  rig.start();
+  rig.give_buffers(4);
+  EXPECT_TRUE(rig.inputs.key(Key::A, true));
+  rig.inputs.sync();
+  EXPECT_THAT(rig.came(), ElementsAre("1/30/1", "0/0/0"));
+  rig.machine.write_mem(kData + 0x1000, 8, 0x11 | u64{1} << 16 | u64{1} << 32);
+  rig.status->offer({{kData + 0x1000, 8}}, {});
+  rig.driver.kick(1);
+  EXPECT_TRUE(rig.status->used());
+  EXPECT_TRUE(rig.inputs.leds().caps);
+}
+
+TEST(VirtioInput, AReportComesWholeOrNotAtAll) {
+  MouseRig rig;
+  rig.start();
+  rig.give_buffers(2);
+  rig.inputs.move(3, -4);
+  rig.inputs.sync();
+  EXPECT_THAT(rig.came(), IsEmpty()) << "three events, two buffers";
+  rig.inputs.wheel(-1, 0);
+  rig.inputs.sync();
+  EXPECT_THAT(rig.came(), ElementsAre("2/8/-1", "0/0/0"));
+}
+
+TEST(VirtioInput, ATabletHasPositions) {
+  TabletRig rig;
+  EXPECT_EQ(rig.select(0x12, 0).substr(4, 4), "\xff\x7f\0\0"s);
+  rig.start();
+  rig.give_buffers(9);
+  rig.inputs.move_to(100, 200);
+  rig.inputs.button(PointerButton::Left, true);
+  rig.inputs.sync();
+  EXPECT_THAT(rig.came(), ElementsAre("3/0/100", "3/1/200", "1/272/1", "0/0/0"));
+}
+
+TEST(VirtioInput, IsADevice) {
+  EXPECT_THAT(conformance_problems<KeyboardRig>(), IsEmpty());
+  survive_hostile_states<TabletRig>();
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
+#include "hw/virtio/virtio_input.h"
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
@@ -66,9 +67,17 @@ Result<VirtioPciOptions> generations(Variant variant, OnOffAuto disable_legacy, 
   return options;
 }
 
+template <class Kind>
+constexpr const VirtioKind& kind_of() {
+  if constexpr (requires { Kind::kKind; })
+    return Kind::kKind;
+  else
+    return Kind::Device::kKind;
+}
+
 template <class Kind, Variant variant>
 MadeDevice make_virtio(Machine& machine, const std::string& id, const Value& given) {
-  const VirtioKind& kind = Kind::Device::kKind;
+  constexpr const VirtioKind& kind = kind_of<Kind>();
   Properties<Kind, variant> properties;
   TRY(read_properties(properties, given, kind.name));
   const TransportConfig<variant>& transport = properties.transport;
@@ -207,6 +216,20 @@ struct SerialKind {
   static unsigned vectors(const VirtioDevice& device) { return device.queues() / 2; }
 };
 
+template <VirtioInput::Role role>
+struct InputKind {
+  static constexpr VirtioKind kKind = VirtioInput::kind_of(role);
+  struct Config {
+    std::string serial;
+    void describe(PropertyVisitor& p) { p.field("serial", serial, "serial number"); }
+  };
+  static MadeVirtio make(Machine& machine, const std::string&, const Config& config) {
+    return std::unique_ptr<VirtioDevice>(
+        std::make_unique<VirtioInput>(role, config.serial, machine.inputs()));
+  }
+  static unsigned vectors(const VirtioDevice&) { return 2; }
+};
+
 // A virtio device behind the PCI function that carries it; null for other devices.
 VirtioDevice* virtio_of(Device& device, const VirtioKind& kind) {
   // Only VirtioPci has types of this form.
@@ -304,6 +327,12 @@ constexpr DeviceKind kKinds[] = {
                                   "virtio serial ports and consoles for any driver"),
     row<SerialKind, NonTransitional>("virtio-serial-pci-non-transitional", kInput,
                                      "virtio serial ports and consoles for modern drivers"),
+    row<InputKind<VirtioInput::Role::Keyboard>, NonTransitional>("virtio-keyboard-pci", kInput,
+                                                                 "virtio keyboard"),
+    row<InputKind<VirtioInput::Role::Mouse>, NonTransitional>("virtio-mouse-pci", kInput,
+                                                              "virtio mouse"),
+    row<InputKind<VirtioInput::Role::Tablet>, NonTransitional>(
+        "virtio-tablet-pci", kInput, "virtio tablet: a pointer with positions"),
     {.name = "virtconsole",
      .bus = "virtio-serial-bus",
      .category = kInput,
