@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import guest  # noqa: E402
 
 SECONDS = 400
-MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "ext4"]
+MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "virtio_input", "ext4"]
 NICS = {
     "eth0": "virtio-net-pci,mac=52:54:00:00:00:10",
     "eth1": "virtio-net-pci,mac=52:54:00:00:00:11,packed=on,mq=on,mrg_rxbuf=off",
@@ -60,6 +60,7 @@ for disk in /sys/block/vd*; do
   echo "features $name $(cat $disk/device/features)"
   umount /mnt/$name
 done
+grep -h ^N: /proc/bus/input/devices | grep virtio
 echo "rng $(cat /sys/class/misc/hw_random/rng_current)"
 dd if=/dev/hwrng bs=512 count=8 2>/dev/null | sha256sum | sed 's/^/random /'
 ifconfig lo 127.0.0.1
@@ -107,7 +108,8 @@ def command(program, folder, seeds, port):
     kernel = guest.kernel_package()
     initrd = guest.make_initrd(folder / "initrd.gz", SCRIPT.replace("@PORT@", str(port)), modules_of=kernel, modules=MODULES)
     return [program, "-accel", "tcg" if os.environ.get("MENURA_PEER") else "jit", "-m", "512", "-smp", "2", "-nodefaults", "-nographic",
-            "-serial", "stdio", "-no-reboot", *options, "-device", "virtio-rng-pci",
+            "-serial", "stdio", "-no-reboot", *options, "-object", "rng-random,id=source,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=source",
+            "-device", "virtio-keyboard-pci", "-device", "virtio-tablet-pci",
             "-device", "virtio-serial-pci,id=ser,max_ports=4", "-chardev", f"file,id=con,path={folder / 'console'}",
             "-device", "virtconsole,chardev=con", "-chardev", f"socket,id=agent,path={folder / 'agent'},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=org.menura.test,id=port",
@@ -188,7 +190,8 @@ class Host(threading.Thread):
 
 
 def check(folder, seeds, lines):
-    wanted = ["VIRTIO-OVER", "port said first", "port said smaller", "port said larger", "memory given", "memory back"]
+    wanted = ["VIRTIO-OVER", "port said first", "port said smaller", "port said larger", "memory given", "memory back",
+              'N: Name="virtio keyboard"', 'N: Name="virtio tablet"']
     busybox = hashlib.sha256(Path("/bin/busybox").read_bytes()).hexdigest()
     wanted += [f"net {name} {busybox}" for name in NICS]
     for name in DISKS:

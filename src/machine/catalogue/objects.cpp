@@ -31,6 +31,10 @@ constexpr ObjectKind kKinds[] = {
      properties_of<MemfdBackendOptions>, shape_of<MemfdBackendOptions>},
     {"memory-backend-file", "guest memory in a file", properties_of<FileBackendOptions>,
      shape_of<FileBackendOptions>},
+    {kRngBuiltin, "random bytes of the host", properties_of<RngBuiltinConfig>,
+     shape_of<RngBuiltinConfig>},
+    {kRngRandom, "random bytes of the host's kernel", properties_of<RngRandomConfig>,
+     shape_of<RngRandomConfig>},
     {Netdevs::kFilterDump, "frames of a network back end, captured to a file",
      properties_of<FilterDumpOptions>, shape_of<FilterDumpOptions>},
 };
@@ -43,6 +47,28 @@ void SecretConfig::describe(PropertyVisitor& p) {
   p.field("data", data, "the secret itself (other users see the command line: prefer file)");
   p.field("file", file, "a file that holds it");
   p.field("format", format, "how it is written there");
+}
+
+void RngRandomConfig::describe(PropertyVisitor& p) {
+  p.field("filename", filename, "/dev/urandom or /dev/random");
+}
+
+Result<void> check_rng(const NamedOptions& options) {
+  const std::string what = format("Object {}", options.id);
+  if (options.name == kRngBuiltin) {
+    RngBuiltinConfig config;
+    return read_properties(config, options.options, what);
+  }
+  if (options.name != kRngRandom)
+    return fail(Errc::InvalidArgument, "'{}' is a {}, no source of random bytes", options.id,
+                options.name);
+  RngRandomConfig config;
+  TRY(read_properties(config, options.options, what));
+  if (config.filename != "/dev/urandom" && config.filename != "/dev/random")
+    return fail(Errc::Unsupported,
+                "{}: filename={}: random bytes come from /dev/urandom or /dev/random", what,
+                config.filename);
+  return {};
 }
 
 std::span<const ObjectKind> object_kinds() { return kKinds; }
@@ -69,6 +95,8 @@ Result<void> Objects::create(const NamedOptions& options) {
     SecretConfig config;
     TRY(read_properties(config, options.options, format("Object {}", options.id)));
     object.secret = TRY(read_secret(config), "Object {}", options.id);
+  } else if (kind->name == kRngBuiltin || kind->name == kRngRandom) {
+    TRY(check_rng(options));
   } else if (kind->name == Netdevs::kFilterDump) {
     TRY(machine_.netdevs().create_filter(options));
   } else if (std::ranges::find(machine_.config().objects, options.id, &NamedOptions::id) !=

@@ -24,6 +24,19 @@ struct SecretConfig {
 };
 std::span<const std::string_view> enum_names(SecretConfig::Format);
 
+// Where a virtio-rng has its bytes from: the machine's Tape, which has them from the host. A guest
+// gets the same quality under every name.
+struct RngBuiltinConfig {
+  void describe(PropertyVisitor&) {}
+};
+struct RngRandomConfig {
+  std::string filename = "/dev/urandom";
+  void describe(PropertyVisitor& p);
+};
+inline constexpr std::string_view kRngBuiltin = "rng-builtin", kRngRandom = "rng-random";
+// Whether options make an object that a virtio-rng can use.
+Result<void> check_rng(const NamedOptions& options);
+
 // A row of `-object help`.
 struct ObjectKind {
   std::string_view name;

@@ -9,6 +9,7 @@
 #include "hw/virtio/virtio_rng.h"
 #include "hw/virtio/virtio_serial.h"
 #include "machine/catalogue/device_kinds.h"
+#include "machine/catalogue/objects.h"
 #include "machine/chardevs.h"
 #include "machine/drives.h"
 #include "machine/netdevs.h"
@@ -145,13 +146,17 @@ struct RngKind {
     }
   };
   static MadeVirtio make(Machine& machine, const std::string&, const Config& config) {
-    if (!config.rng.empty())
-      return fail(Errc::NotFound, "There is no source of random bytes '{}'", config.rng);
+    if (!config.rng.empty()) TRY(find_source(machine, config.rng));
     if (config.limits.period == 0) return fail(Errc::OutOfRange, "period must not be 0");
     return std::unique_ptr<VirtioDevice>(
         std::make_unique<VirtioRng>(machine.tape(), config.limits));
   }
   static unsigned vectors(const VirtioDevice&) { return 2; }
+  static Result<void> find_source(Machine& machine, const std::string& id) {
+    for (const NamedOptions& object : machine.config().objects)
+      if (object.id == id) return check_rng(object);
+    return fail(Errc::NotFound, "There is no source of random bytes '{}'", id);
+  }
 };
 
 struct BalloonKind {
