@@ -68,21 +68,22 @@ def run(names=()):
     digests = {path: cache.digest(*closure(path)) for path in sources(names)}
     dirty = [path for path, digest in digests.items() if not cache.is_clean(digest)]
     failed, seen, complete = 0, set(), False
+    pool = ThreadPoolExecutor(tree.jobs())
     try:
-        with ThreadPoolExecutor(tree.jobs()) as pool:
-            for done, (path, output) in enumerate(zip(dirty, pool.map(check, dirty)), 1):
-                if sys.stdout.isatty():
-                    print(f"\rtidy: {done} of {len(dirty)} sources", end="", flush=True)
-                if not output:
-                    cache.add(digests[path])
-                    continue
-                failed += 1
-                for finding in split_findings(output):
-                    if finding not in seen:
-                        seen.add(finding)
-                        print(finding, flush=True)
+        for done, (path, output) in enumerate(zip(dirty, pool.map(check, dirty)), 1):
+            if sys.stdout.isatty():
+                print(f"\rtidy: {done} of {len(dirty)} sources", end="", flush=True)
+            if not output:
+                cache.add(digests[path])
+                continue
+            failed += 1
+            for finding in split_findings(output):
+                if finding not in seen:
+                    seen.add(finding)
+                    print(finding, flush=True)
         complete = not names
     finally:
+        pool.shutdown(cancel_futures=True)
         # What was read before an interruption need not be read again.
         cache.save(keep_others=not complete)
     print(f"tidy: {len(digests)} sources, {len(dirty)} read, {failed} with findings")
