@@ -10,6 +10,8 @@ import check_layers
 import check_limits
 import duplicates
 import fmt
+import runs
+import tidy
 import tree
 
 
@@ -29,7 +31,14 @@ def built(preset, *targets):
     return 0
 
 
-# Not yet here: clang-tidy (./x lint) and short fuzz runs (./x fuzz), which not all rooms have passed.
+def fuzzed():
+    try:
+        return runs.fuzz_all(runs.fuzz_targets())
+    except SystemExit as failure:
+        print(failure)
+        return 1
+
+
 STEPS = [
     ("format", lambda: fmt.run(check=True)),
     ("layers", check_layers.main),
@@ -39,6 +48,8 @@ STEPS = [
     ("build", lambda: built("dev")),
     ("headers", lambda: built("dev", "headers")),
     ("house", check_house.main),
+    ("tidy", tidy.run),
+    ("fuzz", fuzzed),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Runs clang-tidy 14 over the sources of src/ with the lint preset's compile commands; nothing needs to be built.
+"""Runs clang-tidy 14 over the sources of src/ with the lint preset's compile commands; of the build it needs only what sources include.
 
 A source that passed is not read again until it, a header of the tree that it includes, or the settings change.
 """
@@ -61,8 +61,7 @@ def sources(names):
 
 
 def run(names=()):
-    build.configure("lint")
-    build.reconfigure("lint")
+    build.build("lint", ["generated"])
     cache = clean.CleanCache("tidy", (tree.ROOT / ".clang-tidy").read_text() + (tree.ROOT / "cmake/flags.cmake").read_text())
     # Of the content before the check: what changes under way is checked again next time.
     digests = {path: cache.digest(*closure(path)) for path in sources(names)}

@@ -133,7 +133,7 @@ def command_setup(arguments):
 def command_check(arguments):
     """All that a change must pass, the cheap checks first: format, layers, limits, the checks' own tests, duplicates (advisory), build,
     headers, house rules, and every test. It goes on after a failure, so that one run shows all, and ends with the sum and the time of
-    each step. docs/how-to/checks.md has a table of the steps, and names those that stand by themselves: ./x lint and ./x fuzz.
+    each step. docs/how-to/checks.md has a table of the steps.
     """
     return check.run()
 
@@ -207,7 +207,7 @@ def command_fuzz(arguments):
 
       ./x fuzz                 the targets
       ./x fuzz qmp 600         one, for ten minutes
-      ./x fuzz all 5           every one, as ./x check does
+      ./x fuzz all 5           every one, for five seconds each
     An input that fails is kept in build/fuzz/crashes/; to run it again: build/asan/bin/fuzz_TARGET FILE. A fix comes with a test.
     """
     targets = runs.fuzz_targets()

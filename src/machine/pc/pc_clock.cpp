@@ -21,7 +21,7 @@ Result<i64> parse_date(const std::string& text) {
   int date_end = 0, time_end = 0;
   std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &t.year, &t.month, &t.day, &date_end);
   std::sscanf(text.c_str() + date_end, "T%2d:%2d:%2d%n", &t.hour, &t.minute, &t.second, &time_end);
-  const size_t used = static_cast<size_t>(date_end + time_end);
+  const size_t used = static_cast<size_t>(date_end) + static_cast<size_t>(time_end);
   const bool in_range = t.month >= 1 && t.month <= 12 && t.day >= 1 && t.day <= 31 && t.hour >= 0 &&
                         t.hour < 24 && t.minute >= 0 && t.minute < 60 && t.second >= 0 &&
                         t.second < 60;
