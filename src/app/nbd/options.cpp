@@ -1,5 +1,6 @@
 #include "app/nbd/options.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/text.h"

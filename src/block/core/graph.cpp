@@ -70,7 +70,7 @@ Result<std::string> Graph::secret(std::string_view id) const {
 }
 
 Result<std::shared_ptr<const TlsCredentials>> Graph::tls_credentials(std::string_view id) const {
-  if (!tls_) return fail(Errc::NotFound, "No TLS credentials with id '{}'", id);
+  if (!tls_) return fail(Errc::NotFound, "No -object tls-creds-* is called '{}'", id);
   return tls_(id);
 }
 

@@ -38,7 +38,7 @@ class NbdServer final : private NbdExportTable {
   enum class Removal : u8 { Safe, Hard };  // Safe: only without clients
 
   explicit NbdServer(Options options);
-  ~NbdServer();
+  ~NbdServer() override;
   NbdServer(const NbdServer&) = delete;
   NbdServer& operator=(const NbdServer&) = delete;
 
