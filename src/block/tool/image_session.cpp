@@ -94,7 +94,8 @@ Result<std::string> SecretObjects::find(std::string_view id) const {
 
 Result<std::shared_ptr<const TlsCredentials>> SecretObjects::find_tls(std::string_view id) const {
   const auto found = tls_.find(id);
-  if (found == tls_.end()) return fail(Errc::NotFound, "No --object tls-creds-* is called '{}'", id);
+  if (found == tls_.end())
+    return fail(Errc::NotFound, "No --object tls-creds-* is called '{}'", id);
   return found->second;
 }
 
