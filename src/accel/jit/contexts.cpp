@@ -6,30 +6,35 @@
 
 namespace menura::engine {
 
-void ContextSet::clear(const void* miss) {
-  for (Slot& slot : slots_) {
-    if (!slot.used) continue;
-    slot.context.clear_tlb();
-    slot.context.clear_jumps(miss);
-    slot.context.local_code = false;
-    slot.used = false;
-  }
-  crowded_ = 0;
-  clear_walks();
-  executed_.fill(0);
-  large_.fill(0);
-  for (Stored& s : stored_) {
+void ContextSet::Slot::clear(const void* miss) {
+  context.clear_tlb();
+  context.clear_jumps(miss);
+  context.local_code = false;
+  used = false;
+  crowded = 0;
+  for (Stored& s : stored) {
     s.host.store(0, std::memory_order_relaxed);
     s.page.store(0, std::memory_order_relaxed);
   }
 }
 
-void ContextSet::clear_local(const void* miss) {
-  // The hashes only grow meanwhile.
-  if (crowded_ > stored_.size() / 4) return clear(miss);
-  clear_walks();
+void ContextSet::clear(const void* miss) {
   for (Slot& slot : slots_)
-    if (slot.used) slot.context.clear_locals(miss);
+    if (slot.used) slot.clear(miss);
+  clear_walks();
+  executed_.fill(0);
+  large_.fill(0);
+}
+
+void ContextSet::clear_local(const void* miss) {
+  clear_walks();
+  for (Slot& slot : slots_) {
+    if (!slot.used) continue;
+    if (slot.crowded > kStored / 4)
+      slot.clear(miss);
+    else
+      slot.context.clear_locals(miss);
+  }
 }
 
 // The 2 MiB around an address. (A 1 GiB page that changes its mapping without
@@ -80,18 +85,15 @@ void ContextSet::remove(ir::TlbEntry& entry) {
 }
 
 // The owner looks for code in the page afterwards: whoever read this place too early is found then.
-void ContextSet::note_stored(u64 host, u64 page) {
-  Stored& s = stored(host);
+void ContextSet::note_stored(const ir::Context& context, u64 host, u64 page) {
+  Slot& slot = *std::ranges::find_if(slots_, [&](Slot& s) { return &s.context == &context; });
+  Stored& s = slot.stored_at(host);
   const u64 old_host = s.host.load(std::memory_order_relaxed);
   const u64 old_page = s.page.load(std::memory_order_relaxed);
   if (old_page == kMany || (old_host == host && old_page == page)) return;
-  const bool stands = old_host != 0 && std::ranges::any_of(slots_, [&](const Slot& slot) {
-                        const ir::TlbEntry& entry =
-                            slot.context.store[slot.context.index(old_page)];
-                        return entry.page == old_page && entry.host == old_host;
-                      });
-  if (stands) {
-    crowded_++;
+  const ir::TlbEntry& old = context.store[context.index(old_page)];
+  if (old_host != 0 && old.page == old_page && old.host == old_host) {
+    slot.crowded++;
     s.page.store(kMany, std::memory_order_seq_cst);
     return;
   }
@@ -99,22 +101,23 @@ void ContextSet::note_stored(u64 host, u64 page) {
   s.host.store(host, std::memory_order_seq_cst);
 }
 
+void ContextSet::Slot::protect(u64 host) {
+  const Stored& known = stored_at(host);
+  const u64 page = known.page.load(std::memory_order_seq_cst);
+  if (page != kMany) {
+    if (known.host.load(std::memory_order_seq_cst) == host)
+      remove(context.store[context.index(page)]);
+    return;
+  }
+  const size_t size = (context.mask.load(std::memory_order_seq_cst) >> 4) + 1;
+  for (ir::TlbEntry& entry : std::span(context.store).first(size))
+    if (std::atomic_ref(entry.host).load(std::memory_order_relaxed) == host) remove(entry);
+}
+
 // The vCPU may be filling its tables or using them. It looks for code in a page again after it has
 // entered it, so either that look or this one finds the other. To take out too much does no harm.
 void ContextSet::protect(const void* host_page) {
-  const u64 host = reinterpret_cast<u64>(host_page);
-  const Stored& known = stored(host);
-  const u64 page = known.page.load(std::memory_order_seq_cst);
-  if (page != kMany && known.host.load(std::memory_order_seq_cst) != host) return;
-  for (Slot& slot : slots_) {
-    if (page != kMany) {
-      remove(slot.context.store[slot.context.index(page)]);
-      continue;
-    }
-    const size_t size = (slot.context.mask.load(std::memory_order_seq_cst) >> 4) + 1;
-    for (ir::TlbEntry& entry : std::span(slot.context.store).first(size))
-      if (std::atomic_ref(entry.host).load(std::memory_order_relaxed) == host) remove(entry);
-  }
+  for (Slot& slot : slots_) slot.protect(reinterpret_cast<u64>(host_page));
 }
 
 ContextPool::~ContextPool() {

@@ -62,7 +62,7 @@ class ContextSet {
   void clear_jumps(const void* miss);
   void clear_walks() { walks_.fill({}); }
   // Before a host page is entered into a store table; entered so that others may take it out.
-  void note_stored(u64 host, u64 page);
+  void note_stored(const ir::Context& context, u64 host, u64 page);
   static void enter(ir::TlbEntry& entry, u64 page, u64 host);
   static void remove(ir::TlbEntry& entry);
   // Takes the host page out of the store tables: its writes must be seen. Any thread.
@@ -83,24 +83,29 @@ class ContextSet {
     return static_cast<u32>(linear >> (12 + 9 * level)) % 16 + 16 * (level - 1);
   }
 
-  struct Slot {
-    ir::Context context;
-    u64 code = 0;
-    bool used = true;
-  };
-  std::array<Slot, kRings> slots_;
-  std::array<x86::WalkFrom, 16 * kWalkLevels> walks_{};
-  u64 walks_cr3_ = 0;
-  u32 crowded_ = 0;                          // places of stored_ that say nothing more
-  std::array<u64, kBloomWords> executed_{};  // a bit per hash of a page
-  std::array<u64, kBloomWords> large_{};     // a bit per hash of a 2 MiB region
-  // Where host pages stand in store tables, by their hash: at `page`, or kMany: anywhere.
+  // Where a host page stands in a store table: at `page`, or kMany: anywhere.
   static constexpr u64 kMany = 1;
   struct Stored {
     std::atomic<u64> host{0}, page{0};
   };
-  Stored& stored(u64 host) { return stored_[bloom(host) % stored_.size()]; }
-  std::array<Stored, 4096> stored_;
+  static constexpr size_t kStored = 2048;
+
+  struct Slot {
+    Stored& stored_at(u64 host) { return stored[bloom(host) % kStored]; }
+    void clear(const void* miss);
+    void protect(u64 host);
+
+    ir::Context context;
+    u64 code = 0;
+    bool used = true;
+    std::array<Stored, kStored> stored;  // by a hash of the host page
+    u32 crowded = 0;                     // of them, how many say kMany
+  };
+  std::array<Slot, kRings> slots_;
+  std::array<x86::WalkFrom, 16 * kWalkLevels> walks_{};
+  u64 walks_cr3_ = 0;
+  std::array<u64, kBloomWords> executed_{};  // a bit per hash of a page
+  std::array<u64, kBloomWords> large_{};     // a bit per hash of a 2 MiB region
 };
 
 class ContextPool {

@@ -146,7 +146,7 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   const bool dirtied = part.range->dirty_clients != 0;
   if (!t.writable || part.range->readonly || dirtied) return;
   // Another vCPU may be translating code in this page: entered first, then looked at.
-  pool_.current().note_stored(host, page);
+  pool_.current().note_stored(*context_, host, page);
   ContextSet::enter(context_->store[at], page, host);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (code_.page_has_code(part.host)) ContextSet::remove(context_->store[at]);
