@@ -291,6 +291,7 @@ class BlockWriter {
     Cold& c = rarely(Cold::RareTsc, op);
     a_.mov(a_.t0, a_.rax);
     a_.mov(a_.t1, a_.rdx);
+    if (op.taken) a_.lfence();  // RDTSCP waits for the instructions before it
     a_.rdtsc();
     a_.shl(a_.rdx, 32);
     a_.or_(a_.rax, a_.rdx);
