@@ -10,11 +10,13 @@
 #include "damaged_state.h"
 #include "hw/core/test_machine.h"
 #include "hw/pci/pci_bus.h"
+#include "hw/scsi/scsi_disk.h"
 #include "hw/virtio/test_disk.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_scsi.h"
 #include "hw/virtio/virtio_serial.h"
 
 namespace menura {
@@ -77,6 +79,8 @@ struct Board {
   FickleChardev first, second;
   std::unique_ptr<VirtioSerial> serial_owner = std::make_unique<VirtioSerial>(3u);
   VirtioSerial& serial = *serial_owner;
+  std::unique_ptr<VirtioScsi> scsi_owner = std::make_unique<VirtioScsi>(VirtioScsiConfig{});
+  VirtioScsi& scsi = *scsi_owner;
   std::vector<std::unique_ptr<VirtioPci>> cards = [this] {
     std::vector<std::unique_ptr<VirtioPci>> made;
     made.push_back(
@@ -89,8 +93,11 @@ struct Board {
         std::make_unique<VirtioBalloon>(VirtioBalloonConfig{.free_page_reporting = true}, kRamSize,
                                         VirtioBalloon::Wiring{.discard = [](u64, u64) {}}),
         true));
+    made.push_back(card("scsi", std::move(scsi_owner), true));
     return made;
   }();
+  SlowDisk scsi_medium{64 * 512};
+  ScsiDisk scsi_disk{"disk", scsi, {}, scsi_medium};
   VirtioSerialPort console{"console", serial, {.console = true, .number = 0}, &first};
   VirtioSerialPort agent{"agent", serial, {.number = 1, .name = "agent"}, &second};
 };

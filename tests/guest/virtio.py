@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import guest  # noqa: E402
 
 SECONDS = 400
-MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "virtio_input", "ext4"]
+MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "virtio_input", "ext4"]
 NICS = {
     "eth0": "virtio-net-pci,mac=52:54:00:00:00:10",
     "eth1": "virtio-net-pci,mac=52:54:00:00:00:11,packed=on,mq=on,mrg_rxbuf=off",
@@ -48,6 +48,9 @@ for disk in /sys/block/vd*; do
   mkdir -p /mnt/$name && mount -t ext4 -o discard /dev/${disk##*/} /mnt/$name || echo "cannot mount $name"
   echo "sum $name $(sha256sum < /mnt/$name/seed | cut -d' ' -f1)"
 done
+n=0; while [ ! -b /dev/sda ] && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.2; done
+mkdir -p /mnt/scsi && mount -t ext4 -o discard /dev/sda /mnt/scsi || echo "cannot mount scsi"
+echo "sum scsi $(sha256sum < /mnt/scsi/seed | cut -d' ' -f1)"
 for name in $(ls /mnt); do
   (for i in 1 2 3; do cat /mnt/$name/seed > /mnt/$name/copy$i; done
    rm /mnt/$name/copy2; sync; echo 3 > /proc/sys/vm/drop_caches
@@ -63,6 +66,8 @@ done
 grep -h ^N: /proc/bus/input/devices | grep virtio
 echo "rng $(cat /sys/class/misc/hw_random/rng_current)"
 dd if=/dev/hwrng bs=512 count=8 2>/dev/null | sha256sum | sed 's/^/random /'
+echo "disk scsi cache $(cat /sys/block/sda/queue/write_cache) discard $(cat /sys/block/sda/queue/discard_max_bytes)"
+umount /mnt/scsi
 ifconfig lo 127.0.0.1
 for card in eth0 eth1 eth2; do
   ifconfig $card 10.0.2.15 netmask 255.255.255.0 up
@@ -99,6 +104,9 @@ def content(image, name):
 
 def command(program, folder, seeds, port):
     options = []
+    make_disk(folder / "scsi", seeds["scsi"])
+    options += ["-drive", f"file={folder / 'scsi'},if=none,id=scsi,format=raw,discard=unmap", "-device",
+                "virtio-scsi-pci,id=scsi0", "-device", "scsi-hd,bus=scsi0.0,drive=scsi,serial=scsi"]
     for name, properties in DISKS.items():
         make_disk(folder / name, seeds[name])
         options += ["-drive", f"file={folder / name},if=none,id={name},format=raw,discard=unmap", "-device",
@@ -194,11 +202,11 @@ def check(folder, seeds, lines):
               'N: Name="virtio keyboard"', 'N: Name="virtio tablet"']
     busybox = hashlib.sha256(Path("/bin/busybox").read_bytes()).hexdigest()
     wanted += [f"net {name} {busybox}" for name in NICS]
-    for name in DISKS:
+    for name in seeds:
         wanted.append(f"sum {name} {hashlib.sha256(seeds[name]).hexdigest()}")
     missing = [line for line in wanted if line not in lines]
     complaints = [line for line in lines if any(word in line for word in ("BUG:", "Oops", "I/O error", "rejected", "cannot mount"))]
-    for name in DISKS:
+    for name in seeds:
         if subprocess.run(["e2fsck", "-fn", str(folder / name)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT).returncode:
             complaints.append(f"the file system of {name} is damaged")
         for copy in ("copy1", "copy3"):
@@ -222,7 +230,7 @@ def main():
         print(f"SKIPPED: no guest kernel: {error}")
         sys.exit(77)
     with tempfile.TemporaryDirectory() as folder:
-        seeds = {name: os.urandom(1_500_000) for name in DISKS}
+        seeds = {name: os.urandom(1_500_000) for name in [*DISKS, "scsi"]}
         host = Host(Path(folder))
         host.start()
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory="/bin"))
@@ -238,7 +246,7 @@ def main():
         problems = check(Path(folder), seeds, text.splitlines()) + host.problems
     if done.returncode or problems:
         raise SystemExit(f"{text}\nstatus {done.returncode}; {problems}")
-    print(f"{len(DISKS)} disks, {len(NICS)} network cards, a console, a port and a balloon: all well")
+    print(f"{len(seeds)} disks, {len(NICS)} network cards, a console, a port and a balloon: all well")
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ std::string make_image(u64 size) {
 
 // The variants of a virtio device share a slot, there are not so many.
 std::string virtio_address(std::string_view kind) {
-  constexpr std::string_view kFirst[] = {"virtio-blk-pci", "virtio-rng-pci", "virtio-balloon-pci",
-                                         "virtio-serial-pci", "virtio-net-pci"};
+  constexpr std::string_view kFirst[] = {"virtio-blk-pci",     "virtio-rng-pci",
+                                         "virtio-balloon-pci", "virtio-serial-pci",
+                                         "virtio-net-pci",     "virtio-scsi-pci"};
   for (unsigned i = 0; i < std::size(kFirst); i++)
     if (kind.starts_with(kFirst[i]))
       return format("{:x}.{}", 0x1f - i,
@@ -46,7 +47,7 @@ Value minimal_options(std::string_view kind) {
     options.set("drive", kind);
     options.set("bus", "ide.1");
   }
-  if (kind.starts_with("virtio-blk")) options.set("drive", kind);
+  if (kind.starts_with("virtio-blk") || kind == "scsi-hd") options.set("drive", kind);
   if (const std::string addr = virtio_address(kind); !addr.empty()) options.set("addr", addr);
   if (kind == "isa-debugcon") options.set("chardev", "debug");
   if (kind == "isa-serial") {
@@ -74,7 +75,7 @@ MachineConfig with_everything() {
   config.drives.push_back({.file = cd, .media = Media::Cdrom, .index = 1});
   for (const DeviceKind& kind : device_kinds()) {
     const bool is_cd = kind.name == "ide-cd";
-    if (kind.bus == "IDE" || kind.name.starts_with("virtio-blk"))
+    if (kind.bus == "IDE" || kind.name.starts_with("virtio-blk") || kind.name == "scsi-hd")
       config.drives.push_back({.file = is_cd ? cd : disk,
                                .id = std::string(kind.name),
                                .interface = DriveOptions::Interface::None,
@@ -218,6 +219,7 @@ TEST(CatalogueTest, TheWildGuestReachesEveryDeviceWithAState) {
   touched.erase("added-isa-debugcon");
   // A virtio port's is what drivers of the real world leave.
   touched.erase("added-virtconsole");
+  touched.erase("added-scsi-hd");
   touched.erase("added-virtserialport");
   std::vector<std::string> left;
   for (const auto& [name, is_touched] : touched)

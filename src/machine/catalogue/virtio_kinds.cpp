@@ -1,12 +1,14 @@
 // The virtio devices that -device adds, each as NAME-pci, -transitional and -non-transitional.
 #include "machine/catalogue/virtio_kinds.h"
 
+#include "hw/scsi/scsi_disk.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_input.h"
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_scsi.h"
 #include "hw/virtio/virtio_serial.h"
 #include "machine/catalogue/device_kinds.h"
 #include "machine/catalogue/objects.h"
@@ -291,6 +293,80 @@ MadeDevice make_port(Machine& machine, const std::string& id, const Value& optio
       chardev, on_open));
 }
 
+struct ScsiKind {
+  using Device = VirtioScsi;
+  struct Config {
+    VirtioScsiConfig scsi{.num_queues = 0};
+    void describe(PropertyVisitor& p) { scsi.describe(p); }
+  };
+  static MadeVirtio make(Machine& machine, const std::string&, Config config) {
+    if (config.scsi.num_queues == 0)
+      config.scsi.num_queues = std::min(machine.topology().max_cpus, 1022u);
+    TRY(config.scsi.check());
+    return std::unique_ptr<VirtioDevice>(std::make_unique<VirtioScsi>(config.scsi));
+  }
+  static unsigned vectors(const VirtioDevice& device) { return device.queues() + 1; }
+};
+
+struct ScsiDiskProperties {
+  std::string drive;
+  std::string bus;
+  u32 channel = 0;
+  std::optional<u32> scsi_id;
+  u32 lun = 0;
+  std::optional<i32> bootindex;
+  ScsiDiskConfig disk;
+  void describe(PropertyVisitor& p) {
+    p.required("drive", drive, "id of a -drive with if=none, or a node's name");
+    p.field("bus", bus, "ID.0 of a virtio-scsi-pci; the first one");
+    p.field("channel", channel, "0, there are no others");
+    p.field("scsi-id", scsi_id, "target number, 0 to 255; the first free");
+    p.field("lun", lun, "logical unit number, 0 to 255");
+    p.field("bootindex", bootindex, "place in the firmware's boot order");
+    p.field("serial", disk.serial, "serial number");
+    p.field("device_id", disk.device_id, "what the disk is known by; the serial number");
+    p.field("vendor", disk.vendor, "vendor to tell, 8 characters");
+    p.field("product", disk.product, "model to tell, 16 characters");
+    p.field("ver", disk.version, "version to tell, 4 characters");
+    p.field("rotation_rate", disk.rotation_rate, "turns a minute to tell; 1: none, 0: not said");
+    p.field("write-cache", disk.write_cache, "whether the disk begins with its write cache on");
+  }
+};
+
+// A virtio-scsi-pci by the name of its bus, or the first one.
+Result<VirtioPci*> scsi_adapter(Machine& machine, const std::string& bus) {
+  for (Device* device : machine.devices().all())
+    if (virtio_of(*device, VirtioScsi::kKind) && (bus.empty() || bus == device->id() + ".0"))
+      return static_cast<VirtioPci*>(device);
+  return fail(Errc::NotFound, "There is no SCSI bus{}",
+              bus.empty() ? "; a virtio-scsi-pci has one" : format(" '{}'", bus));
+}
+
+MadeDevice make_scsi_disk(Machine& machine, const std::string& id, const Value& options) {
+  ScsiDiskProperties properties;
+  TRY(read_properties(properties, options, "scsi-hd"));
+  VirtioPci* adapter = TRY(scsi_adapter(machine, properties.bus), "scsi-hd");
+  auto& bus = static_cast<VirtioScsi&>(adapter->device());
+  ScsiDiskConfig& config = properties.disk;
+  config.lun = properties.lun;
+  config.target = properties.scsi_id.value_or(0);
+  while (!properties.scsi_id && config.target < ScsiBus::kTargets &&
+         bus.unit(config.target, config.lun))
+    config.target++;
+  if (properties.channel != 0 || config.target >= ScsiBus::kTargets ||
+      config.lun >= ScsiBus::kLuns || bus.unit(config.target, config.lun))
+    return fail(Errc::Busy, "scsi-hd: channel={}, scsi-id={}, lun={} is taken or does not exist",
+                properties.channel, config.target, config.lun);
+  Drive* drive = TRY(machine.drives().take(properties.drive), "scsi-hd: drive");
+  if (config.serial.empty()) config.serial = drive->options.serial;
+  if (config.device_id.empty() && config.serial.empty()) config.device_id = properties.drive;
+  if (properties.bootindex)
+    TRY(machine.board().boot_order().add(
+        *properties.bootindex, format("{}/channel@0/disk@{:x},{:x}",
+                                      firmware_path(*adapter, "scsi"), config.target, config.lun)));
+  return std::unique_ptr<Device>(std::make_unique<ScsiDisk>(id, bus, config, *drive->disk));
+}
+
 template <class Kind, Variant variant>
 constexpr DeviceKind row(std::string_view name, std::string_view category,
                          std::string_view description) {
@@ -332,6 +408,17 @@ constexpr DeviceKind kKinds[] = {
                                   "virtio serial ports and consoles for any driver"),
     row<SerialKind, NonTransitional>("virtio-serial-pci-non-transitional", kInput,
                                      "virtio serial ports and consoles for modern drivers"),
+    row<ScsiKind, Generic>("virtio-scsi-pci", kStorage, "virtio SCSI adapter"),
+    row<ScsiKind, Transitional>("virtio-scsi-pci-transitional", kStorage,
+                                "virtio SCSI adapter for any driver"),
+    row<ScsiKind, NonTransitional>("virtio-scsi-pci-non-transitional", kStorage,
+                                   "virtio SCSI adapter for modern drivers"),
+    {.name = "scsi-hd",
+     .bus = "SCSI",
+     .category = kStorage,
+     .description = "SCSI hard disk",
+     .properties = properties_of<ScsiDiskProperties>,
+     .make = make_scsi_disk},
     row<InputKind<VirtioInput::Role::Keyboard>, NonTransitional>("virtio-keyboard-pci", kInput,
                                                                  "virtio keyboard"),
     row<InputKind<VirtioInput::Role::Mouse>, NonTransitional>("virtio-mouse-pci", kInput,
