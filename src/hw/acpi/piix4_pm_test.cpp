@@ -19,7 +19,7 @@ constexpr unsigned kSci = 9;
 enum class Smm { No, Yes };
 
 struct Rig : PciTestBus {
-  explicit Rig(Smm smm = Smm::Yes, Piix4PmConfig config = {})
+  explicit Rig(Smm smm = Smm::Yes, SleepConfig config = {})
       : pm("pm",
            {.time = machine.time,
             .sci = machine.pin(kSci),
@@ -166,7 +166,7 @@ TEST(Piix4Pm, SmiNeedsBothEnables) {
 
 TEST(Piix4Pm, PowerButtonRaisesSciUntilCleared) {
   Rig rig;
-  rig.pm.press_power_button();
+  rig.pm.pm1().press_power_button();
   EXPECT_EQ(rig.status(), 0x0100);
   EXPECT_FALSE(rig.sci());
   rig.machine.out16(kPm + 2, 0x0100);
@@ -178,7 +178,7 @@ TEST(Piix4Pm, PowerButtonRaisesSciUntilCleared) {
   rig.machine.out8(kPm + 1, 0x01);  // the high byte alone
   EXPECT_EQ(rig.status(), 0);
   EXPECT_FALSE(rig.sci());
-  rig.pm.press_sleep_button();
+  rig.pm.pm1().press_sleep_button();
   EXPECT_EQ(rig.status(), 0x0200);
   EXPECT_FALSE(rig.sci());
   rig.machine.out32(kPm, 0x0200'0000);
@@ -243,7 +243,7 @@ TEST(Piix4Pm, SleepTypes) {
 TEST(Piix4Pm, WakesWithItsReason) {
   Rig rig;
   rig.pm.reset(ResetKind::System);
-  rig.pm.woken(WakeReason::PowerButton);
+  rig.pm.pm1().woken(WakeReason::PowerButton);
   rig.open();
   EXPECT_EQ(rig.status(), 0x8100);
   rig.machine.out16(kPm, 0xffff);
@@ -267,7 +267,7 @@ TEST(Piix4Pm, RoundTrip) {
   Rig rig, other;
   rig.machine.out8(0xb2, 0xf1);
   rig.machine.out16(kPm + 2, 0x0101);
-  rig.pm.press_power_button();
+  rig.pm.pm1().press_power_button();
   rig.machine.out8(kSmb + 5, 0x77);
   other.machine.step_ns(1'000'000);
   rig.machine.step_ns(1'000'000);

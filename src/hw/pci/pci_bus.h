@@ -36,7 +36,8 @@ struct PciRootWiring {
   AddressSpace& io;
   Region& memory_window;  // containers in which BARs appear
   Region& io_window;
-  // Pins 0 to 3 (PIRQA to PIRQD on a PC), each the wired OR of the INTx# routed to it.
+  // Pins 0 to 3 (PIRQA to PIRQD), or 0 to 7 with a route that says so: each the wired OR of the
+  // INTx# routed to it.
   IrqSink* intx = nullptr;
   // Which of them a slot's INTA# (pin 0) to INTD# (3) goes to; null: the bridges' rule,
   // (slot + pin) mod 4.
@@ -49,6 +50,7 @@ class PciBus {
   static constexpr unsigned kSlots = 32;
   static constexpr unsigned kFunctions = 8;
   static constexpr unsigned kPins = 4;
+  static constexpr unsigned kRootPins = 8;
   // BARs and windows lie over whatever else the board puts into the same container.
   static constexpr int kPriority = 1;
 
@@ -116,7 +118,7 @@ class PciBus {
   std::array<PciFunction*, kSlots * kFunctions> functions_{};
 
   // Derived from the functions' states
-  std::array<unsigned, kPins> asserted_{};  // root only: how many functions pull each pin
+  std::array<unsigned, kRootPins> asserted_{};  // root only: how many functions pull each pin
   bool held_ = false;
 };
 

@@ -17,9 +17,7 @@ constexpr u8 kPirqDisabled = 0x80;
 // Interrupts that PIRQRC may name: 3 to 7, 9 to 12, 14 and 15; the other codes are reserved.
 constexpr u16 kRoutable = 0xdef8;
 
-constexpr u64 kRcrOffset = 1;
-constexpr u8 kRcrSrst = 1 << 1;
-constexpr u8 kRcrRcpu = 1 << 2;
+constexpr u8 kRcrWritable = 0x06;
 
 // §2.2 of the data sheet.
 constexpr ConfigRegister kRegisters[] = {
@@ -57,7 +55,7 @@ Piix3::Piix3(std::string id, const std::array<IrqLine, 16>& isa_irqs,
              std::function<void(Reset)> request_reset, Device* parent)
     : PciFunction(std::move(id), kIdentity, parent),
       isa_irqs_(isa_irqs),
-      request_reset_(std::move(request_reset)) {
+      rcr_(kRcrWritable, std::move(request_reset)) {
   config().define(kRegisters);
 }
 
@@ -93,7 +91,7 @@ void Piix3::config_written(unsigned offset, unsigned size) {
 
 void Piix3::reset_chip(ResetKind) {
   // The PIRQ lines stay as their devices drive them; nothing is routed any more.
-  rcr_ = 0;
+  rcr_.reset();
   drive_isa_irqs();
 }
 
@@ -105,16 +103,6 @@ void Piix3::describe_chip(StateVisitor& v) {
 Result<void> Piix3::restored_chip() {
   for (unsigned irq = 0; irq < isa_irqs_.size(); irq++) isa_irqs_[irq].import(isa_level(irq));
   return {};
-}
-
-u64 Piix3::read_rcr(Access access) { return access.offset == kRcrOffset ? rcr_ : 0xff; }
-
-void Piix3::write_rcr(Access access, u64 value) {
-  if (access.offset != kRcrOffset) return;
-  const u8 before = rcr_;
-  rcr_ = static_cast<u8>(value) & (kRcrSrst | kRcrRcpu);
-  if ((rcr_ & kRcrRcpu) != 0 && (before & kRcrRcpu) == 0)
-    request_reset_((rcr_ & kRcrSrst) != 0 ? Reset::Hard : Reset::Soft);
 }
 
 }  // namespace menura

@@ -13,20 +13,17 @@
 #include <array>
 #include <functional>
 
-#include "hw/core/window.h"
 #include "hw/pci/pci_function.h"
+#include "hw/pci/reset_control.h"
 
 namespace menura {
 
 class Piix3 final : public PciFunction, public IrqSink {
  public:
-  enum class Reset : u8 {
-    Soft,  // INIT to the processor
-    Hard,  // CPURST, PCIRST# and RSTDRV: everything
-  };
+  using Reset = ResetControl::Kind;
 
   // isa_irqs[n] is raised while a PIRQ routed to ISA interrupt n is active; the board ORs it with the
-  // ISA device's own. The request is asynchronous: the guest's write completes first.
+  // ISA device's own.
   Piix3(std::string id, const std::array<IrqLine, 16>& isa_irqs,
         std::function<void(Reset)> request_reset, Device* parent = nullptr);
   std::string_view type() const override { return "PIIX3"; }
@@ -35,8 +32,7 @@ class Piix3 final : public PciFunction, public IrqSink {
   IrqStatus set_irq(unsigned pin, bool level) override;
   // The ISA interrupt that a PIRQ is routed to, -1 when to none.
   int route(unsigned pirq) const;
-  // RCR at offset 1: what CF8h..CFBh looks like to accesses that the host bridge leaves.
-  MmioHandler& reset_control() { return rcr_window_; }
+  ResetControl& reset_control() { return rcr_; }
 
  protected:
   void config_written(unsigned offset, unsigned size) override;
@@ -45,19 +41,15 @@ class Piix3 final : public PciFunction, public IrqSink {
   Result<void> restored_chip() override;
 
  private:
-  u64 read_rcr(Access access);
-  void write_rcr(Access access, u64 value);
   bool isa_level(unsigned irq) const;
   void drive_isa_irqs();
 
   // Wiring
   std::array<IrqLine, 16> isa_irqs_;
-  std::function<void(Reset)> request_reset_;
-  Window<Piix3> rcr_window_{*this, &Piix3::read_rcr, &Piix3::write_rcr};
 
   // State
   u8 pirq_levels_ = 0;
-  u8 rcr_ = 0;
+  ResetControl rcr_;
 };
 
 }  // namespace menura

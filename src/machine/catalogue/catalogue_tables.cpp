@@ -10,7 +10,13 @@ namespace menura {
 
 namespace {
 
-std::unique_ptr<Board> make_pc(Machine& machine) { return std::make_unique<PcBoard>(machine); }
+std::unique_ptr<Board> make_pc(Machine& machine) {
+  return std::make_unique<PcBoard>(machine, kI440fxModel);
+}
+
+std::unique_ptr<Board> make_q35(Machine& machine) {
+  return std::make_unique<PcBoard>(machine, kQ35Model);
+}
 
 std::unique_ptr<Board> make_none(Machine& machine) { return std::make_unique<NoneBoard>(machine); }
 
@@ -22,6 +28,11 @@ constexpr MachineType kMachineTypes[] = {
      .is_default = true,
      .default_nic = "e1000",
      .make = make_pc},
+    {.name = "pc-q35-8.2",
+     .alias = "q35",
+     .description = "Standard PC (Q35 + ICH9, 2009)",
+     .max_cpus = PcBoard::kMaxCpus,
+     .make = make_q35},
     {.name = "none",
      .alias = {},
      .description = "empty machine",
@@ -31,7 +42,8 @@ constexpr MachineType kMachineTypes[] = {
 };
 
 constexpr BuiltInKind kBuiltIn[] = {
-    {.name = "PIIX4_PM", .properties = [] { return list_properties(Piix4PmConfig{}); }},
+    {.name = "ICH9-LPC", .properties = [] { return list_properties(SleepConfig{}); }},
+    {.name = "PIIX4_PM", .properties = [] { return list_properties(SleepConfig{}); }},
     {.name = "kvm-pit", .properties = [] { return list_properties(Pit::Config{}); }},
     {.name = "mc146818rtc", .properties = [] { return list_properties(Rtc::Config{}); }},
 };

@@ -26,9 +26,6 @@ namespace menura {
 
 namespace {
 
-constexpr unsigned kPiixSlot = 1;
-constexpr unsigned kPiixIsa = 0, kPiixIde = 1, kPiixPm = 3;
-
 struct SerialPort {
   u16 base;
   unsigned irq;
@@ -43,7 +40,8 @@ constexpr std::string_view kPitDriver = "kvm-pit";
 
 }  // namespace
 
-PcBoard::PcBoard(Machine& machine) : machine_(machine), memory_(machine), interrupts_(machine) {}
+PcBoard::PcBoard(Machine& machine, const PcModel& model)
+    : machine_(machine), model_(model), memory_(machine, model.ram), interrupts_(machine) {}
 
 // Devices refer to buses and chips made before them.
 PcBoard::~PcBoard() {
@@ -97,48 +95,16 @@ Result<void> PcBoard::build_firmware_memory() {
 }
 
 Result<void> PcBoard::build_chipset() {
-  i440fx_ = &adopt(std::make_unique<I440fx>(
-      "i440fx", I440fxWiring{.memory = machine_.memory(),
-                             .io = machine_.io(),
-                             .system_memory = machine_.memory_root(),
-                             .pci_memory = memory_.pci_memory(),
-                             .io_window = machine_.io_root(),
-                             .ram = memory_.ram().parts().front().block,
-                             .msi = &interrupts_.msi(),
-                             .smm = smm_ ? &machine_.smm_root() : nullptr}));
-  PciBus& bus = i440fx_->root_bus();
-  machine_.io_root().map(0xcf8, i440fx_->config_ports());
-
-  piix3_ = &adopt(std::make_unique<Piix3>("piix3", pirq_targets(), [this](Piix3::Reset) {
-    machine_.request_reset(Cause::GuestReset);
-  }));
-  bus.add(*piix3_, PciBus::devfn(kPiixSlot, kPiixIsa)).value();
-  i440fx_->set_pirqs(*piix3_);
-  i440fx_->set_reset_control(piix3_->reset_control());
-
-  ide_ = &adopt(std::make_unique<Piix3Ide>(
-      "ide", std::array<IrqLine, 2>{interrupts_.isa(14), interrupts_.isa(15)}, machine_.io_root()));
-  bus.add(*ide_, PciBus::devfn(kPiixSlot, kPiixIde)).value();
-  for (unsigned n = 0; n < Piix3Ide::kChannels; n++)
-    ide_buses()[format("ide.{}", n)] = {&ide_->channel(n),
-                                        format("/pci@i0cf8/ide@1,1/drive@{}", n)};
-
-  Piix4PmWiring pm{.time = machine_.loop().virtual_time(),
-                   .sci = interrupts_.isa(Piix4Pm::kSciIrq),
-                   .on_sleep = [this](SleepState state) { on_sleep(state); }};
-  // SMI# is the bootstrap processor's alone: firmware sets up SMRAM for that one.
-  if (smm_) pm.smi = [this] { bootstrap_->smi(); };
-  pm_ = &adopt(std::make_unique<Piix4Pm>("piix4_pm", std::move(pm),
-                                         TRY(properties_of<Piix4PmConfig>("PIIX4_PM"))));
-  bus.add(*pm_, PciBus::devfn(kPiixSlot, kPiixPm)).value();
-  machine_.io_root().map(0xb2, pm_->apm_ports());
+  const PcChipsetParts parts{
+      .machine = machine_,
+      .memory = memory_,
+      .interrupts = interrupts_,
+      .adopt = [this](std::unique_ptr<Device> chip) { adopt(std::move(chip)); },
+      .on_sleep = [this](SleepState state) { on_sleep(state); },
+      // SMI# is the bootstrap processor's alone: firmware sets up SMRAM for that one.
+      .smi = smm_ ? std::function<void()>([this] { bootstrap_->smi(); }) : nullptr};
+  chipset_ = TRY(model_.make_chipset(parts));
   return {};
-}
-
-std::array<IrqLine, 16> PcBoard::pirq_targets() {
-  std::array<IrqLine, 16> lines;
-  for (unsigned irq = 0; irq < lines.size(); irq++) lines[irq] = interrupts_.isa_from_pirq(irq);
-  return lines;
 }
 
 Result<void> PcBoard::build_timers() {
@@ -178,7 +144,7 @@ Result<void> PcBoard::build_timers() {
 }
 
 IrqStatus PcBoard::drive_rtc(IrqLine next, bool level) {
-  if (level && pm_->rtc_wakes()) machine_.request_wake(WakeCause::Rtc);
+  if (level && chipset_->pm1().rtc_wakes()) machine_.request_wake(WakeCause::Rtc);
   return next.set(level);
 }
 
@@ -248,41 +214,41 @@ Result<void> PcBoard::build_serial_ports() {
   return {};
 }
 
-// -drive index: primary device 0 and 1, secondary device 0 and 1. Without one a CD takes the
-// secondary channel's first place, as -cdrom always did, and disks the first free.
+// -drive index counts the places of ide.0, ide.1 and so on. Without one a CD takes the third, as
+// -cdrom always did, and disks the first free.
 Result<void> PcBoard::build_drives() {
-  constexpr unsigned kPlaces = 4, kCdPlace = 2;
-  std::array<bool, kPlaces> taken{};
+  constexpr unsigned kCdPlace = 2;
+  const unsigned units = ide_buses().at("ide.0").connector->places();
   for (const std::unique_ptr<Drive>& drive : machine_.drives().all()) {
     const DriveOptions& options = drive->options;
     if (options.interface != DriveOptions::Interface::Ide) continue;
-    const unsigned first = options.media == DriveOptions::Media::Cdrom ? kCdPlace : 0;
-    const std::optional<u32> said = TRY(options.place(kPlaces / Piix3Ide::kChannels));
-    unsigned place = said.value_or(first);
-    if (!said)
-      while (place < kPlaces && taken[place]) place++;
-    if (place >= kPlaces || taken[place])
-      return fail(Errc::InvalidArgument,
-                  "-drive file={}: the IDE controller has places 0 to 3, and {} is {}",
-                  options.file_name(), place, place < kPlaces ? "taken" : "not among them");
-    taken[place] = true;
-    TRY(build_drive(*drive, place));
+    const std::optional<u32> said = TRY(options.place(units));
+    unsigned place = said.value_or(options.media == DriveOptions::Media::Cdrom ? kCdPlace : 0);
+    const auto bus_of = [&](unsigned at) { return ide_buses().find(format("ide.{}", at / units)); };
+    const auto taken = [&](unsigned at) {
+      return bus_of(at)->second.connector->drive(at % units) != nullptr;
+    };
+    while (!said && bus_of(place) != ide_buses().end() && taken(place)) place++;
+    const bool exists = bus_of(place) != ide_buses().end();
+    if (!exists || taken(place))
+      return fail(Errc::InvalidArgument, "-drive file={}: place {} for drives is {}",
+                  options.file_name(), place, exists ? "taken" : "not on this board");
+    build_drive(*drive, *bus_of(place)->second.connector, place);
   }
   return {};
 }
 
-Result<void> PcBoard::build_drive(Drive& drive, unsigned place) {
+void PcBoard::build_drive(Drive& drive, IdeConnector& connector, unsigned place) {
+  const unsigned units = connector.places(), unit = place % units;
   const bool cd = drive.options.media == DriveOptions::Media::Cdrom;
-  const std::string id = format("ide{}-{}{}", place / 2, cd ? "cd" : "hd", place % 2);
+  const std::string id = format("ide{}-{}{}", place / units, cd ? "cd" : "hd", unit);
   const DriveNames names{.serial = drive.options.serial.empty() ? format("MN{:05}", place + 1)
                                                                 : drive.options.serial};
-  IdeChannel& channel = ide_->channel(place / 2);
   drive.plugged = true;
   if (cd)
-    channel.plug(place % 2, adopt(std::make_unique<AtapiCd>(id, *drive.disk, names)));
+    connector.plug(unit, adopt(std::make_unique<AtapiCd>(id, *drive.disk, names)));
   else
-    channel.plug(place % 2, adopt(std::make_unique<AtaDisk>(id, *drive.disk, names)));
-  return {};
+    connector.plug(unit, adopt(std::make_unique<AtaDisk>(id, *drive.disk, names)));
 }
 
 IrqLine PcBoard::isa_irq(unsigned irq) {
@@ -332,8 +298,9 @@ Result<void> PcBoard::build_firmware() {
                                   .memory = memory_,
                                   .fw_cfg = *fw_cfg_,
                                   .rtc = *rtc_,
-                                  .sleep = pm_->sleep_states(),
-                                  .pm_base = [this] { return pm_->pm_base(); },
+                                  .chipset = *chipset_,
+                                  .product = model_.product,
+                                  .sleep = chipset_->pm1().sleep_states(),
                                   .smm = smm_,
                                   .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off};
   TRY(describe_to_firmware(context));
@@ -347,7 +314,7 @@ Result<void> PcBoard::build_firmware() {
   if (starts_by_firmware(*files)) return offer_kernel(context, *files);
   kernel_boot_ = &adopt(TRY(PcKernelBoot::load({.machine = machine_,
                                                 .memory = memory_,
-                                                .host_bridge = *i440fx_,
+                                                .chipset = *chipset_,
                                                 .acpi = pc_acpi_config(context),
                                                 .smbios = pc_smbios_config(context)},
                                                std::move(files))));
@@ -372,13 +339,13 @@ void PcBoard::system_reset() {
   store_boot_order(*rtc_, menura::boot_order(boot, BootTurn::Later).value(), true);
 }
 
-void PcBoard::press_power_button() { pm_->press_power_button(); }
+void PcBoard::press_power_button() { chipset_->pm1().press_power_button(); }
 
 void PcBoard::wake(WakeCause cause) {
   switch (cause) {
-    case WakeCause::PowerButton: return pm_->woken(WakeReason::PowerButton);
-    case WakeCause::Rtc: return pm_->woken(WakeReason::Rtc);
-    case WakeCause::Other: return pm_->woken(WakeReason::Other);
+    case WakeCause::PowerButton: return chipset_->pm1().woken(WakeReason::PowerButton);
+    case WakeCause::Rtc: return chipset_->pm1().woken(WakeReason::Rtc);
+    case WakeCause::Other: return chipset_->pm1().woken(WakeReason::Other);
   }
 }
 

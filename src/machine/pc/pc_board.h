@@ -1,5 +1,4 @@
-// PcBoard: the i440FX PC of 1996: 82441FX host bridge, PIIX3 with IDE, PIIX4 power management, and
-// the AT's timers, serial ports and keyboard controller.
+// PcBoard: a PC: a chipset of 1996 or 2009, and the AT's timers, serial ports and keyboard controller.
 //
 // Owner: Machine. Threads: under the machine lock. Built in the order in which a PC's parts depend
 // on each other; build() reads as the list of parts. Example: see machine/catalogue.
@@ -8,17 +7,15 @@
 #include <memory>
 #include <vector>
 
-#include "hw/acpi/piix4_pm.h"
 #include "hw/fw_cfg/fw_cfg.h"
-#include "hw/ide/piix3_ide.h"
+#include "hw/ide/ide_connector.h"
 #include "hw/isa/system_ports.h"
-#include "hw/pci/i440fx.h"
-#include "hw/pci/piix3.h"
 #include "hw/rtc/rtc.h"
 #include "hw/timer/pit.h"
 #include "machine/board.h"
 #include "machine/drives.h"
 #include "machine/machine.h"
+#include "machine/pc/pc_chipset.h"
 #include "machine/pc/pc_interrupts.h"
 #include "machine/pc/pc_kernel_boot.h"
 #include "machine/pc/pc_memory.h"
@@ -31,7 +28,7 @@ class PcBoard final : public Board {
  public:
   static constexpr unsigned kMaxCpus = 255;
 
-  explicit PcBoard(Machine& machine);
+  PcBoard(Machine& machine, const PcModel& model);
   ~PcBoard() override;
 
   Result<void> build() override;
@@ -41,7 +38,7 @@ class PcBoard final : public Board {
   void system_reset() override;
   void press_power_button() override;
   void wake(WakeCause cause) override;
-  PciBus* pci_bus() override { return &i440fx_->root_bus(); }
+  PciBus* pci_bus() override { return &chipset_->root_bus(); }
   IrqLine isa_irq(unsigned irq) override;
   IrqStatistics* irqs() override { return &interrupts_.gsis(); }
   const GsiRouting* gsi_routing() override { return &interrupts_.routing(); }
@@ -56,7 +53,7 @@ class PcBoard final : public Board {
   Result<void> build_isa_devices();
   Result<void> build_serial_ports();
   Result<void> build_drives();
-  Result<void> build_drive(Drive& drive, unsigned place);
+  void build_drive(Drive& drive, IdeConnector& connector, unsigned place);
   Result<void> build_firmware();
   bool starts_by_firmware(const KernelFiles& kernel) const;
   Result<void> build_user_devices();
@@ -66,7 +63,6 @@ class PcBoard final : public Board {
   // What the user wants of a built-in device of this kind (-global).
   template <class Properties>
   Result<Properties> properties_of(std::string_view driver);
-  std::array<IrqLine, 16> pirq_targets();
   void on_sleep(SleepState state);
   // RTC's interrupt, on its way: ends a sleep if the guest asked for that.
   IrqStatus drive_rtc(IrqLine next, bool level);
@@ -83,12 +79,10 @@ class PcBoard final : public Board {
 
   // Wiring
   Machine& machine_;
+  const PcModel& model_;
   PcMemory memory_;
   PcInterrupts interrupts_;
-  I440fx* i440fx_ = nullptr;
-  Piix3* piix3_ = nullptr;
-  Piix3Ide* ide_ = nullptr;
-  Piix4Pm* pm_ = nullptr;
+  std::unique_ptr<PcChipset> chipset_;
   Pit* pit_ = nullptr;  // null: in the accelerator
   Rtc* rtc_ = nullptr;
   std::unique_ptr<IrqFunction> rtc_irq_;

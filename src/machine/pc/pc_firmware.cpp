@@ -114,7 +114,7 @@ Result<void> add_acpi_tables(const PcFirmwareContext& c) {
 Result<void> add_tables(const PcFirmwareContext& c) {
   if (c.machine.config().machine.acpi) {
     TRY(add_acpi_tables(c));
-    // Firmware chooses PMBASE before it fetches the tables; their sizes do not change with it.
+    // Firmware places the chipset's registers before it fetches the tables; their sizes do not change with it.
     c.fw_cfg.on_select([c](std::string_view file) {
       if (file == "etc/table-loader" || file.starts_with("etc/acpi/")) add_acpi_tables(c).value();
     });
@@ -165,10 +165,10 @@ AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
   acpi.has_s3 = !c.sleep.disable_s3;
   acpi.has_s4 = !c.sleep.disable_s4;
   acpi.smm = c.smm;
-  if (const u16 base = c.pm_base ? c.pm_base() : 0) acpi.pm_base = base;
   acpi.pci_hole_start = c.memory.below_4g();
   acpi.pci_hole64_start = align_up(4 * GiB + c.memory.above_4g(), GiB);
   acpi.pci_hole64_size = kHole64Size;
+  c.chipset.describe(acpi);
   return acpi;
 }
 
@@ -176,7 +176,7 @@ SmbiosConfig pc_smbios_config(const PcFirmwareContext& c) {
   const Topology& topology = c.machine.topology();
   SmbiosConfig smbios;
   smbios.bios_version = std::string(version());
-  smbios.product = "Standard PC (i440FX + PIIX, 1996)";
+  smbios.product = std::string(c.product);
   smbios.version = std::string(c.machine.type().name);
   smbios.uuid = c.machine.config().uuid;
   smbios.sockets = topology.sockets;

@@ -6,13 +6,12 @@
 #pragma once
 
 #include <array>
-#include <functional>
 
-#include "hw/acpi/piix4_pm.h"
 #include "hw/fw_cfg/fw_cfg.h"
 #include "hw/rtc/cmos.h"
 #include "hw/rtc/rtc.h"
 #include "machine/machine.h"
+#include "machine/pc/pc_chipset.h"
 #include "machine/pc/pc_memory.h"
 #include "machine/tables/acpi.h"
 #include "machine/tables/smbios.h"
@@ -24,9 +23,9 @@ struct PcFirmwareContext {
   const PcMemory& memory;
   FwCfg& fw_cfg;
   Rtc& rtc;
-  Piix4PmConfig sleep = {};
-  // Where the PM registers are now; 0: nowhere yet. Asked whenever firmware reads the tables.
-  std::function<u16()> pm_base = {};
+  const PcChipset& chipset;
+  std::string_view product;
+  SleepConfig sleep = {};
   bool smm = false;
   bool has_hpet = true;
 };

@@ -58,6 +58,12 @@ void PcInterrupts::build_routing(GsiRouting::Chips chips) {
   routing_->set_default_pc();
 }
 
+std::array<IrqLine, PcInterrupts::kIsaIrqs> PcInterrupts::pirq_targets() {
+  std::array<IrqLine, kIsaIrqs> lines;
+  for (unsigned irq = 0; irq < lines.size(); irq++) lines[irq] = isa_from_pirq(irq);
+  return lines;
+}
+
 void PcInterrupts::on_timer_taken(const std::function<void()>& notify) {
   if (pic_) pic_->on_timer_taken(notify);
   if (ioapic_) ioapic_->on_taken(kTimerPin, notify);

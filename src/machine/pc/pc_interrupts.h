@@ -33,6 +33,7 @@ class PcInterrupts {
   IrqLine isa(unsigned irq) { return IrqLine(*isa_or_[irq], kDevice); }
   // The PCI router's input to the same interrupt.
   IrqLine isa_from_pirq(unsigned irq) { return IrqLine(*isa_or_[irq], kPirq); }
+  std::array<IrqLine, kIsaIrqs> pirq_targets();
   // All interrupts by GSI, past the ISA sharing.
   IrqStatistics& gsis() { return *statistics_; }
   const GsiRouting& routing() const { return *routing_; }

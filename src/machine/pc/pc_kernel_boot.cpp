@@ -264,43 +264,13 @@ void PcKernelBoot::set_waking_entry(x86::State& state) const {
   state.rip = vector & 0xf;
 }
 
-// What a BIOS does: RAM in the ROM area, PM registers, ports of the IDE channels, interrupt routes.
+// What a BIOS does.
 void PcKernelBoot::prepare_chips() {
-  constexpr unsigned kPam0 = 0x59, kPams = 7;
-  for (unsigned i = 0; i < kPams; i++)
-    context_.host_bridge.config_write(kPam0 + i, 1, i == 0 ? 0x30 : 0x33);
+  context_.chipset.prepare();
   AddressSpace& io = context_.machine.io();
   constexpr u16 kElcr2 = 0x4d1, kPort92 = 0x92;
   io.store({kElcr2}, 1, 0x0c);   // IRQ 10 and 11 are level-triggered
   io.store({kPort92}, 1, 0x02);  // A20
-  for (PciFunction* function : context_.host_bridge.root_bus().functions())
-    prepare_function(*function);
-}
-
-void PcKernelBoot::prepare_function(PciFunction& f) {
-  enum : unsigned { kCommand = 0x04, kInterruptLine = 0x3c, kBar4 = 0x20 };
-  constexpr u32 kIoAndMaster = 0x5;
-  constexpr u8 kPirqIrqs[] = {10, 10, 11, 11};
-  switch (f.identity().device) {
-    case 0x7000:  // PIIX3: PIRQRC[A:D]
-      for (unsigned pirq = 0; pirq < 4; pirq++) f.config_write(0x60 + pirq, 1, kPirqIrqs[pirq]);
-      break;
-    case 0x7010:  // IDE: both channels decode, the bus master at C000h
-      f.config_write(0x40, 2, 0x8000);
-      f.config_write(0x42, 2, 0x8000);
-      f.config_write(kBar4, 4, 0xc000);
-      f.config_write(kCommand, 2, kIoAndMaster);
-      break;
-    case 0x7113:  // PM: PMBASE, and PMREGMISC.PMIOSE
-      f.config_write(0x40, 4, context_.acpi.pm_base | 1u);
-      f.config_write(0x80, 1, 1);
-      f.config_write(kInterruptLine, 1, 9);
-      break;
-    default: break;
-  }
-  if (f.interrupt_pin() == IntxPin::None || f.identity().device == 0x7113) return;
-  const unsigned pirq = I440fx::pirq_of(f.slot(), static_cast<unsigned>(f.interrupt_pin()) - 1);
-  f.config_write(kInterruptLine, 1, kPirqIrqs[pirq]);
 }
 
 }  // namespace menura

@@ -14,9 +14,9 @@
 
 #include "cpu/x86/state.h"
 #include "hw/core/device.h"
-#include "hw/pci/i440fx.h"
 #include "machine/loader/kernel_file.h"
 #include "machine/machine.h"
+#include "machine/pc/pc_chipset.h"
 #include "machine/pc/pc_memory.h"
 #include "machine/tables/acpi.h"
 #include "machine/tables/smbios.h"
@@ -43,7 +43,7 @@ class PcKernelBoot final : public Device {
   struct Context {
     Machine& machine;
     PcMemory& memory;
-    I440fx& host_bridge;
+    PcChipset& chipset;
     AcpiConfig acpi;
     SmbiosConfig smbios;
   };
@@ -77,7 +77,6 @@ class PcKernelBoot final : public Device {
   void set_flat_entry(x86::State& state) const;
   void set_waking_entry(x86::State& state) const;
   void prepare_chips();
-  void prepare_function(PciFunction& function);
 
   // Wiring
   Context context_;

@@ -20,10 +20,8 @@ constexpr std::string_view kDefaultBios = "bios-256k.bin";
 
 }  // namespace
 
-// With 3.5 GiB or more the hole begins at 3 GiB, so that both parts are aligned to 1 GiB.
-u64 PcMemory::split_at(u64 size, u64 limit) {
-  constexpr u64 kHole = 0xe000'0000;
-  const u64 low = size >= kHole ? 3 * GiB : kHole;
+u64 PcMemory::split_at(u64 size, u64 limit, const PcRamLayout& layout) {
+  const u64 low = size >= layout.most_below_4g ? layout.below_4g_if_more : layout.most_below_4g;
   return std::min({size, low, limit ? limit : low});
 }
 
@@ -127,7 +125,7 @@ Result<void> PcMemory::build_ram() {
   const u64 limit = config.machine.max_ram_below_4g.value_or(Size{0}).bytes;
   if (limit > 4 * GiB || limit % kPageSize)
     return fail(Errc::OutOfRange, "-machine max-ram-below-4g must be at most 4G and whole pages");
-  below_4g_ = split_at(size, limit);
+  below_4g_ = split_at(size, limit, layout_);
   above_4g_ = size - below_4g_;
   ram_region_.reset(new Region(Region::container("pc.ram", size)));
   ram_.map_into(*ram_region_);

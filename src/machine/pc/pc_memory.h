@@ -52,9 +52,15 @@ class PcRam {
   u64 size_ = 0;
 };
 
+// How much RAM lies below 4 GiB: at most so much, and less when there is more in all.
+struct PcRamLayout {
+  u64 most_below_4g = 0;
+  u64 below_4g_if_more = 0;
+};
+
 class PcMemory {
  public:
-  explicit PcMemory(Machine& machine) : machine_(machine) {}
+  PcMemory(Machine& machine, const PcRamLayout& layout) : machine_(machine), layout_(layout) {}
 
   Result<void> build();
   // The firmware image, mapped so that it ends at 4 GiB.
@@ -66,13 +72,15 @@ class PcMemory {
   u64 above_4g() const { return above_4g_; }
   PcRam& ram() { return ram_; }
   const PcRam& ram() const { return ram_; }
+  // All of it, from its first byte on; not on the map itself.
+  Region& ram_region() { return *ram_region_; }
   // What PCI and ISA answer, from address 0; lies under the RAM.
   Region& pci_memory() { return pci_memory_; }
   // A20 closed: the RAM at 0 shows at 1 MiB, too (as far as conventional memory goes).
   void set_a20(bool open);
 
   // The size of the RAM below 4 GiB for a whole size and a user's limit (0: none).
-  static u64 split_at(u64 size, u64 limit);
+  static u64 split_at(u64 size, u64 limit, const PcRamLayout& layout);
 
  private:
   Result<void> build_ram();
@@ -88,6 +96,7 @@ class PcMemory {
   std::unique_ptr<Region> low_ram_, high_ram_, isa_bios_, wrap_;
 
   // Configuration
+  const PcRamLayout layout_;
   u64 below_4g_ = 0;
   u64 above_4g_ = 0;
 };

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "machine/tables/pc_dsdt.h"
+#include "machine/tables/q35_dsdt.h"
 
 namespace menura {
 
@@ -19,7 +20,6 @@ constexpr u16 kSmiCommandPort = 0xb2;
 constexpr u8 kAcpiEnable = 0xf1, kAcpiDisable = 0xf0;
 constexpr u16 kResetPort = 0xcf9;
 constexpr u8 kResetValue = 0x0f;
-constexpr u16 kGpe0Offset = 0x0c;  // of GPSTS and GPEN, from PMBASE
 constexpr size_t kHeaderSize = 36;
 constexpr u32 kCompilerId = 0x4d4e'5552;  // "RUNM"
 
@@ -110,11 +110,11 @@ u32 add_fadt(Assembler& assembler, const AcpiConfig& config, u32 facs, u32 dsdt)
   w.u32_(facs).u32_(dsdt).u8_(0).u8_(0).u16_(kSciIrq);
   w.u32_(config.smm ? kSmiCommandPort : 0);
   w.u8_(config.smm ? kAcpiEnable : 0).u8_(config.smm ? kAcpiDisable : 0).u8_(0).u8_(0);
-  w.u32_(config.pm_base).u32_(0);                     // PM1a, PM1b event
-  w.u32_(config.pm_base + 4u).u32_(0);                // PM1a, PM1b control
-  w.u32_(0).u32_(config.pm_base + 8u);                // PM2, PM timer
-  w.u32_(config.pm_base + u32{kGpe0Offset}).u32_(0);  // GPE0, GPE1
-  w.u8_(4).u8_(2).u8_(0).u8_(4).u8_(4).u8_(0).u8_(0).u8_(0);
+  w.u32_(config.pm_base).u32_(0);                            // PM1a, PM1b event
+  w.u32_(config.pm_base + 4u).u32_(0);                       // PM1a, PM1b control
+  w.u32_(0).u32_(config.pm_base + 8u);                       // PM2, PM timer
+  w.u32_(u32{config.pm_base} + config.gpe0.offset).u32_(0);  // GPE0, GPE1
+  w.u8_(4).u8_(2).u8_(0).u8_(4).u8_(config.gpe0.length).u8_(0).u8_(0).u8_(0);
   w.u16_(0xfff).u16_(0xfff).u16_(0).u16_(0);  // no C2, C3; no cache flush
   w.u8_(0).u8_(0).u8_(0).u8_(0).u8_(0x32);    // duty, day and month alarm; century
   // IAPC_BOOT_ARCH: legacy devices and an 8042.
@@ -126,7 +126,7 @@ u32 add_fadt(Assembler& assembler, const AcpiConfig& config, u32 facs, u32 dsdt)
   w.io_address(config.pm_base, 32, 2).zeros(12);
   w.io_address(config.pm_base + 4u, 16, 2).zeros(12);
   w.zeros(12).io_address(config.pm_base + 8u, 32, 3);
-  w.io_address(config.pm_base + u32{kGpe0Offset}, 32, 1).zeros(12);
+  w.io_address(u64{config.pm_base} + config.gpe0.offset, config.gpe0.length * 8u, 1).zeros(12);
   const u32 at = assembler.add(w);
   // FIRMWARE_CTRL, DSDT; X_FIRMWARE_CTRL would repeat the first, and §5.2.9 wants only one of them.
   std::vector<AcpiTables::Pointer>& pointers = assembler.out.pointers;
@@ -177,6 +177,14 @@ u32 add_waet(Assembler& assembler) {
   return assembler.add(w);
 }
 
+// PCI Firmware 3.2 table 4-2: one segment, from bus 0 on.
+u32 add_mcfg(Assembler& assembler, const AcpiConfig& config) {
+  Writer w = assembler.table("MCFG", 1);
+  w.zeros(8).u64_(config.ecam.base).u16_(0).u8_(0);
+  w.u8_(static_cast<u8>((config.ecam.size >> 20) - 1)).zeros(4);
+  return assembler.add(w);
+}
+
 u32 add_srat(Assembler& assembler, const AcpiConfig& config) {
   Writer w = assembler.table("SRAT", 1);
   w.u32_(1).u64_(0);
@@ -214,7 +222,8 @@ u32 add_slit(Assembler& assembler, const AcpiConfig& config) {
 
 u32 add_dsdt(Assembler& assembler, const AcpiConfig& config) {
   Writer w = assembler.table("DSDT", 1);
-  for (const u8 byte : build_pc_dsdt(config)) w.u8_(byte);
+  const bool q35 = config.chipset == AcpiChipset::Q35;
+  for (const u8 byte : q35 ? build_q35_dsdt(config) : build_pc_dsdt(config)) w.u8_(byte);
   return assembler.add(w);
 }
 
@@ -290,10 +299,14 @@ AcpiTables build_pc_acpi(const AcpiConfig& config) {
   tables.push_back(add_fadt(assembler, config, facs, dsdt));
   tables.push_back(add_madt(assembler, config));
   if (config.hpet) tables.push_back(add_hpet(assembler));
+  if (config.ecam.size != 0) tables.push_back(add_mcfg(assembler, config));
   if (!config.cpu_nodes.empty()) tables.push_back(add_srat(assembler, config));
   if (!config.distances.empty()) tables.push_back(add_slit(assembler, config));
   tables.push_back(add_waet(assembler));
   add_rsdp(assembler, config, add_root(assembler, tables));
+  // Whole pages: the size stays when firmware moves what the tables tell of.
+  constexpr size_t kPage = 4096;
+  assembler.out.tables.resize((assembler.out.tables.size() + kPage - 1) & ~(kPage - 1));
   assembler.out.loader = loader_script(assembler.out);
   return std::move(assembler.out);
 }

@@ -21,7 +21,10 @@ struct AcpiNumaNode {
   u32 node = 0;
 };
 
+enum class AcpiChipset : u8 { I440fx, Q35 };
+
 struct AcpiConfig {
+  AcpiChipset chipset = AcpiChipset::I440fx;
   std::vector<u32> apic_ids = {};   // of the CPUs present, in order of their index
   std::vector<u32> cpu_nodes = {};  // NUMA node per CPU; empty: no SRAT
   std::vector<AcpiNumaNode> memory_nodes = {};
@@ -29,6 +32,14 @@ struct AcpiConfig {
   bool hpet = true;
   bool smm = true;  // SMI_CMD switches ACPI on
   u16 pm_base = 0x600;
+  struct {
+    u16 offset = 0x0c;  // from pm_base
+    u8 length = 4;      // bytes of status and enable together
+  } gpe0;
+  struct {
+    u64 base = 0;
+    u64 size = 0;                    // 1 MiB a bus; 0: there is none
+  } ecam;                            // PCI Express's configuration space
   u64 pci_hole_start = 0xe000'0000;  // 32-bit window, up to the IOAPIC
   u64 pci_hole_end = 0xfebf'ffff;
   u64 pci_hole64_start = 0;  // 0: no 64-bit window

@@ -112,9 +112,9 @@ TEST(AcpiTest, LoaderScriptDoesWhatPlacingDoes) {
 }
 
 // The ACPI component architecture's compiler disassembles every table and compiles the result.
-TEST(AcpiTest, IaslAcceptsEveryTable) {
+void expect_iasl_accepts(const AcpiConfig& config) {
   if (std::system("command -v iasl >/dev/null") != 0) GTEST_SKIP() << "iasl is not installed";
-  AcpiTables tables = build_pc_acpi(sample());
+  AcpiTables tables = build_pc_acpi(config);
   tables.place(kPlace);
   const std::filesystem::path folder =
       std::filesystem::temp_directory_path() / ("menura-acpi-" + std::to_string(::getpid()));
@@ -138,6 +138,29 @@ TEST(AcpiTest, IaslAcceptsEveryTable) {
     }
   }
   std::filesystem::remove_all(folder);
+}
+
+AcpiConfig q35_sample() {
+  AcpiConfig config = sample();
+  config.chipset = AcpiChipset::Q35;
+  config.ecam = {.base = 0xe000'0000, .size = 0x1000'0000};
+  config.pci_hole_start = 0x8000'0000;
+  config.gpe0 = {.offset = 0x20, .length = 16};
+  return config;
+}
+
+TEST(AcpiTest, IaslAcceptsEveryTable) { expect_iasl_accepts(sample()); }
+TEST(AcpiTest, IaslAcceptsEveryTableOfAQ35) { expect_iasl_accepts(q35_sample()); }
+
+// Firmware asks for the sizes before it moves ECAM and the PM registers.
+TEST(AcpiTest, SizesStayWhenAddressesMove) {
+  AcpiConfig moved = q35_sample();
+  moved.ecam.base = 0xb000'0000;
+  moved.pm_base = 0xb000;
+  const AcpiTables before = build_pc_acpi(q35_sample()), after = build_pc_acpi(moved);
+  EXPECT_EQ(before.tables.size(), after.tables.size());
+  EXPECT_EQ(before.loader.size(), after.loader.size());
+  EXPECT_NE(before.tables, after.tables);
 }
 
 // Encodings from the specification: ACPI 6.4 §20.2.

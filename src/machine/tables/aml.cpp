@@ -35,6 +35,7 @@ enum : u8 {
   kFindSetRightBitOp = 0x82,
   kCreateDWordFieldOp = 0x8a,
   kCreateWordFieldOp = 0x8b,
+  kLEqualOp = 0x93,
   kIfOp = 0xa0,
   kElseOp = 0xa1,
   kReturnOp = 0xa4,
@@ -224,6 +225,7 @@ Aml argument(unsigned n) { return {static_cast<u8>(kArg0 + n)}; }
 Aml store(const Aml& value, const Aml& target) { return join({{kStoreOp}, value, target}); }
 Aml bit_and(const Aml& a, const Aml& b) { return binary(kAndOp, a, b); }
 Aml bit_or(const Aml& a, const Aml& b) { return binary(kOrOp, a, b); }
+Aml equal(const Aml& a, const Aml& b) { return join({{kLEqualOp}, a, b}); }
 Aml shift_left(const Aml& a, const Aml& b) { return binary(kShiftLeftOp, a, b); }
 Aml find_set_right_bit(const Aml& a) { return join({{kFindSetRightBitOp}, a, {0x00}}); }
 Aml decrement(const Aml& target) { return join({{kDecrementOp}, target}); }

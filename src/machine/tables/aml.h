@@ -50,6 +50,7 @@ Aml argument(unsigned n);
 Aml store(const Aml& value, const Aml& target);
 Aml bit_and(const Aml& a, const Aml& b);
 Aml bit_or(const Aml& a, const Aml& b);
+Aml equal(const Aml& a, const Aml& b);
 Aml shift_left(const Aml& a, const Aml& b);
 Aml find_set_right_bit(const Aml& a);
 Aml decrement(const Aml& target);

@@ -1,0 +1,203 @@
+#include "hw/pci/q35_mch.h"
+
+#include "base/bits.h"
+#include "base/units.h"
+#include "hw/pci/pci_regs.h"
+
+namespace menura {
+
+namespace {
+
+constexpr PciIdentity kIdentity{.vendor = 0x8086,
+                                .device = 0x29c0,
+                                .class_code = 0x060000,
+                                .revision = 0x02,
+                                .subsystem_vendor = 0x1af4,
+                                .subsystem = 0x1100};
+
+constexpr unsigned kPciexbar = 0x60;
+constexpr unsigned kPam0 = 0x90;
+constexpr unsigned kLac = 0x97;
+constexpr unsigned kSmram = 0x9d;
+constexpr unsigned kEsmramc = 0x9e;
+constexpr unsigned kTolud = 0xb0;
+
+constexpr u32 kEcamEnable = 1;
+constexpr u8 kHoleEnable = 1 << 7;
+constexpr u8 kTsegEnable = 1 << 0;
+constexpr u8 kTsegWritable = 1 << 7 | 3 << 1 | kTsegEnable;
+constexpr u64 kTsegLargest = 8 * MiB;
+
+// §5.1.
+constexpr ConfigRegister kRegisters[] = {
+    {.offset = pci::kCommand, .size = 2, .name = "pcicmd", .reset = 0x0006, .writable = 0x0100},
+    {.offset = pci::kStatus, .size = 2, .name = "pcists", .reset = 0x0080, .w1c = 0xf100},
+    {.offset = pci::kCacheLineSize, .name = "reserved"},
+    {.offset = pci::kLatencyTimer, .name = "reserved"},
+    {.offset = pci::kInterruptLine, .name = "reserved"},
+    {.offset = 0x40, .size = 4, .name = "epbar", .writable = 0xffff'f001},
+    {.offset = 0x44, .size = 4, .name = "epbar_upper", .writable = 0xf},
+    {.offset = 0x48, .size = 4, .name = "mchbar", .writable = 0xffff'c001},
+    {.offset = 0x4c, .size = 4, .name = "mchbar_upper", .writable = 0xf},
+    {.offset = 0x50, .size = 2, .name = "scratch", .writable = 0xffff},
+    {.offset = kPciexbar,
+     .size = 4,
+     .name = "pciexbar",
+     .reset = 0xe000'0000,
+     .writable = 0xfc00'0007},
+    {.offset = kPciexbar + 4, .size = 4, .name = "pciexbar_upper", .writable = 0xf},
+    {.offset = 0x68, .size = 4, .name = "dmibar", .writable = 0xffff'f001},
+    {.offset = 0x6c, .size = 4, .name = "dmibar_upper", .writable = 0xf},
+    {.offset = 0x90, .name = "pam0", .writable = 0x30},
+    {.offset = 0x91, .name = "pam1", .writable = 0x33},
+    {.offset = 0x92, .name = "pam2", .writable = 0x33},
+    {.offset = 0x93, .name = "pam3", .writable = 0x33},
+    {.offset = 0x94, .name = "pam4", .writable = 0x33},
+    {.offset = 0x95, .name = "pam5", .writable = 0x33},
+    {.offset = 0x96, .name = "pam6", .writable = 0x33},
+    {.offset = kLac, .name = "lac", .writable = kHoleEnable},
+    {.offset = kSmram, .name = "smram", .reset = smram::kBase, .writable = smram::kWritable},
+};
+
+// Bits 2:1 of PCIEXBAR: 256, 128 or 64 MiB; the fourth value is reserved.
+constexpr u64 kEcamSizes[] = {256 * MiB, 128 * MiB, 64 * MiB, 0};
+// TSEG_SZ.
+constexpr u64 kTsegSizes[] = {1 * MiB, 2 * MiB, 8 * MiB, 0};
+
+}  // namespace
+
+Q35Mch::Tseg::Tseg(Region& all_ram, Region& nobody, u64 first, u64 size)
+    : first(first),
+      size(size),
+      memory(Region::alias("tseg", all_ram, first, size)),
+      hidden(Region::alias("tseg-hidden", nobody, 0, size)) {}
+
+Q35Mch::Q35Mch(std::string id, const Q35MchWiring& wiring, Device* parent)
+    : PciFunction(std::move(id), kIdentity, parent),
+      wiring_(wiring),
+      pirq_gate_([this](unsigned pin, bool level) {
+        return pirqs_ ? pirqs_->set_irq(pin, level) : IrqStatus::Ignored;
+      }),
+      root_bus_("pcie.0", {.memory = wiring.memory,
+                           .io = wiring.io,
+                           .memory_window = wiring.pci_memory,
+                           .io_window = wiring.io_window,
+                           .intx = &pirq_gate_,
+                           .intx_route = &Q35Mch::pirq_of,
+                           .msi = wiring.msi}),
+      config_ports_(root_bus_),
+      segments_(this->id(), {.memory = wiring.memory,
+                             .system_memory = wiring.system_memory,
+                             .pci_memory = wiring.pci_memory,
+                             .ram = wiring.ram,
+                             .smm = wiring.smm}),
+      nobody_(Region::mmio("tseg-nobody", kTsegLargest, nobody_window_)) {
+  config().define(kRegisters);
+  config().define({.offset = kEsmramc,
+                   .name = "esmramc",
+                   .reset = 0x38,  // the SMRAM caches are always said to be enabled
+                   .writable = wiring_.smm ? kTsegWritable : 0u});
+  config().define({.offset = kTolud,
+                   .size = 2,
+                   .name = "tolud",
+                   .reset = static_cast<u32>(wiring_.low_ram / MiB << 4) & 0xfff0});
+  root_bus_.add(*this, PciBus::devfn(0, 0)).value();
+  guard_smram();
+  update_segments();
+}
+
+// A conventional function has no more than its 256 bytes.
+u64 Q35Mch::read_ecam(Access access) {
+  const unsigned offset = access.offset & 0xfff;
+  if (offset + access.size > ConfigSpace::kSize) return ~u64{0};
+  const PciAddress target{.bus = static_cast<u8>(access.offset >> 20),
+                          .devfn = static_cast<u8>(access.offset >> 12)};
+  return root_bus_.config_read(target, offset, access.size);
+}
+
+void Q35Mch::write_ecam(Access access, u64 value) {
+  const unsigned offset = access.offset & 0xfff;
+  if (offset + access.size > ConfigSpace::kSize) return;
+  const PciAddress target{.bus = static_cast<u8>(access.offset >> 20),
+                          .devfn = static_cast<u8>(access.offset >> 12)};
+  root_bus_.config_write(target, offset, access.size, static_cast<u32>(value));
+}
+
+std::optional<Q35Mch::Ecam> Q35Mch::ecam() const {
+  const u64 value = config().get32(kPciexbar) | u64{config().get32(kPciexbar + 4)} << 32;
+  const u64 size = kEcamSizes[bits(value, 2, 1)];
+  if ((value & kEcamEnable) == 0 || size == 0) return {};
+  return Ecam{.base = value & ~(size - 1), .size = size};
+}
+
+void Q35Mch::update_ecam() {
+  std::optional<Ecam> wanted = ecam();
+  if (wanted && wanted->base == 0) wanted.reset();
+  const bool there = ecam_region_ != nullptr;
+  if (there && wanted && ecam_region_->address() == wanted->base &&
+      ecam_region_->last() == wanted->size - 1)
+    return;
+  Transaction transaction(wiring_.memory);
+  ecam_region_.reset();
+  if (!wanted) return;
+  ecam_region_.reset(
+      new Region(Region::mmio("pcie-ecam", wanted->size, ecam_window_, {.handler_max = 4})));
+  ecam_region_->set_owner(id());
+  wiring_.pci_memory.map(wanted->base, *ecam_region_, PciBus::kPriority);
+}
+
+// D_LCK holds ESMRAMC, too.
+void Q35Mch::guard_smram() {
+  if ((smram_ & smram::kLock) != 0) config().set(kEsmramc, 1, esmramc_);
+  esmramc_ = config().get8(kEsmramc);
+  smram_ = smram::written(smram_, config().get8(kSmram));
+  config().set(kSmram, 1, smram_);
+}
+
+void Q35Mch::update_segments() {
+  HostSegments::Routes routes{.smram = smram_};
+  for (unsigned i = 0; i < routes.pam.size(); i++) routes.pam[i] = config().get8(kPam0 + i);
+  if ((config().get8(kLac) & kHoleEnable) != 0) routes.hole = HostSegments::Hole::At15M;
+  segments_.set(routes);
+  update_tseg();
+}
+
+void Q35Mch::update_tseg() {
+  if (!wiring_.smm) return;
+  const u64 size = (esmramc_ & kTsegEnable) != 0 ? kTsegSizes[bits(esmramc_, 2, 1)] : 0;
+  const bool fits = size != 0 && wiring_.low_ram > size;
+  if (tseg_ ? fits && tseg_->size == size : !fits) return;
+  Transaction transaction(wiring_.memory);
+  tseg_.reset();
+  if (!fits) return;
+  tseg_.emplace(wiring_.all_ram, nobody_, wiring_.low_ram - size, size);
+  wiring_.system_memory.map(tseg_->first, tseg_->hidden, HostSegments::kPriority);
+  wiring_.smm->map(tseg_->first, tseg_->memory, HostSegments::kPriority);
+}
+
+void Q35Mch::config_written(unsigned offset, unsigned size) {
+  if (offset < kPciexbar + 8 && offset + size > kPciexbar) update_ecam();
+  if (offset > kEsmramc || offset + size <= kPam0) return;
+  guard_smram();
+  update_segments();
+}
+
+void Q35Mch::reset_chip(ResetKind) {
+  smram_ = config().get8(kSmram);
+  esmramc_ = config().get8(kEsmramc);
+  config_ports_.reset();
+  update_segments();
+  update_ecam();
+}
+
+void Q35Mch::describe_chip(StateVisitor& v) { v.field("config_ports", config_ports_); }
+
+Result<void> Q35Mch::restored_chip() {
+  smram_ = config().get8(kSmram);
+  esmramc_ = config().get8(kEsmramc);
+  update_segments();
+  update_ecam();
+  return {};
+}
+
+}  // namespace menura
