@@ -196,7 +196,9 @@ void UserNet::attach(NetSink* sink) {
   schedule();
 }
 
-void UserNet::accept_input() { schedule(); }
+void UserNet::accept_input() {
+  if (!to_guest_.empty()) schedule();
+}
 
 bool UserNet::send(const NetPacket& packet) {
   if (!to_host_.push(packet.frame)) {

@@ -6,6 +6,9 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "hw/net/e1000.h"
+#include "hw/net/ne2000.h"
+#include "hw/net/pcnet.h"
+#include "hw/net/rtl8139.h"
 
 namespace menura {
 
@@ -31,6 +34,41 @@ MadeDevice make_e1000(Machine& machine, const std::string& id, const Value& opti
   return make_pci_nic<E1000>(machine, id, options, "e1000", "efi-e1000.rom");
 }
 
+MadeDevice make_ne2k_pci(Machine& machine, const std::string& id, const Value& options) {
+  return make_pci_nic<Ne2kPci>(machine, id, options, "ne2k_pci", "efi-ne2k_pci.rom");
+}
+
+MadeDevice make_pcnet(Machine& machine, const std::string& id, const Value& options) {
+  return make_pci_nic<Pcnet>(machine, id, options, "pcnet", "efi-pcnet.rom");
+}
+
+MadeDevice make_rtl8139(Machine& machine, const std::string& id, const Value& options) {
+  return make_pci_nic<Rtl8139>(machine, id, options, "rtl8139", "efi-rtl8139.rom");
+}
+
+struct Ne2kIsaProperties {
+  NicOptions nic;
+  u16 iobase = 0x300;
+  u8 irq = 9;
+  void describe(PropertyVisitor& p) {
+    nic.describe(p);
+    p.field("iobase", iobase, "first I/O port");
+    p.field("irq", irq, "ISA interrupt");
+  }
+};
+
+MadeDevice make_ne2k_isa(Machine& machine, const std::string& id, const Value& options) {
+  Ne2kIsaProperties config;
+  TRY(read_properties(config, options, "ne2k_isa"));
+  const IrqLine irq = machine.board().isa_irq(config.irq);
+  if (!irq.connected())
+    return fail(Errc::OutOfRange, "ne2k_isa: this machine has no ISA interrupt {}", config.irq);
+  const NicCable cable = TRY(machine.netdevs().plug({id, "ne2k_isa"}, config.nic), "ne2k_isa");
+  auto card = std::make_unique<Ne2kIsa>(id, cable.mac, *cable.port, irq);
+  TRY(claim_ports(machine, config.iobase, card->ports()), "ne2k_isa");
+  return std::unique_ptr<Device>(std::move(card));
+}
+
 constexpr DeviceKind kKinds[] = {
     {.name = "e1000",
      .bus = "PCI",
@@ -38,6 +76,30 @@ constexpr DeviceKind kKinds[] = {
      .description = "Intel 82540EM, 1 Gb/s",
      .properties = properties_of<NicProperties>,
      .make = make_e1000},
+    {.name = "ne2k_isa",
+     .bus = "ISA",
+     .category = "Network devices",
+     .description = "Novell NE2000 for ISA, 10 Mb/s",
+     .properties = properties_of<Ne2kIsaProperties>,
+     .make = make_ne2k_isa},
+    {.name = "ne2k_pci",
+     .bus = "PCI",
+     .category = "Network devices",
+     .description = "Realtek RTL8029AS, a NE2000 for PCI, 10 Mb/s",
+     .properties = properties_of<NicProperties>,
+     .make = make_ne2k_pci},
+    {.name = "pcnet",
+     .bus = "PCI",
+     .category = "Network devices",
+     .description = "AMD Am79C970A PCnet-PCI II, 10 Mb/s",
+     .properties = properties_of<NicProperties>,
+     .make = make_pcnet},
+    {.name = "rtl8139",
+     .bus = "PCI",
+     .category = "Network devices",
+     .description = "Realtek RTL8139C, 100 Mb/s",
+     .properties = properties_of<NicProperties>,
+     .make = make_rtl8139},
 };
 
 }  // namespace
