@@ -6,7 +6,9 @@
 
 namespace menura {
 
-Drives::Drives(const ImageDisk::Wiring& wiring) : wiring_(wiring), graph_(all_drivers()) {}
+Drives::Drives(const ImageDisk::Wiring& wiring)
+    : wiring_(wiring),
+      graph_(all_drivers(), {}, [this](std::string_view id) { return tls_.find(id); }) {}
 
 Result<void> Drives::add_node(const Value& options) {
   TRY(graph_.add(options));

@@ -12,6 +12,7 @@
 #include "block/core/graph.h"
 #include "block/image_disk.h"
 #include "machine/config.h"
+#include "machine/tls_objects.h"
 
 namespace menura {
 
@@ -32,12 +33,14 @@ class Drives {
   Result<Drive*> take(std::string_view id);
   const std::vector<std::unique_ptr<Drive>>& all() const { return drives_; }
   Graph& graph() { return graph_; }
+  TlsObjects& tls() { return tls_; }
 
  private:
   Result<NodePtr> open_node(const DriveOptions& options);
   Result<Drive*> use(NodePtr node, DriveOptions options);
 
   const ImageDisk::Wiring wiring_;
+  TlsObjects tls_;
   Graph graph_;
   std::vector<std::unique_ptr<Drive>> drives_;
 };

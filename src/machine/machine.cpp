@@ -84,6 +84,8 @@ Result<void> Machine::construct() {
     if (config_.uses_memory(backend.id)) in_objects += backend.ram->size();
   if (in_objects != 0 && !config_.memory.size_given) config_.memory.size = {in_objects};
   drives_ = std::make_unique<Drives>(ImageDisk::Wiring{*loop_, *io_engine_, *workers_});
+  for (const NamedOptions& object : config_.objects)
+    if (TlsObjects::is_kind(object.name)) TRY(drives_->tls().create(object), "-object");
   for (const Value& node : config_.blockdevs) TRY(drives_->add_node(node), "-blockdev");
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
   netdevs_ = std::make_unique<Netdevs>(*loop_, *chardevs_);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """menura-nbd and the driver "nbd" against everybody else's NBD: libnbd, nbdkit, fio and QEMU's tools.
 
-Usage: nbd_peers.py MENURA_NBD MENURA_IMG [CASE...]. Exit status 77 (skipped) where the judges are missing."""
+Usage: nbd_peers.py MENURA_NBD MENURA_IMG MENURA_SYSTEM [CASE...]. Exit status 77 (skipped) where the judges are missing."""
 
 import contextlib
 import fnmatch
@@ -17,8 +17,8 @@ import tempfile
 import threading
 import time
 
-NBD, IMG = (os.path.abspath(program) for program in sys.argv[1:3])
-WANTED = sys.argv[3:]
+NBD, IMG, SYSTEM = (os.path.abspath(program) for program in sys.argv[1:4])
+WANTED = sys.argv[4:]
 NEEDED = ["nbdinfo", "nbdcopy", "nbdkit", "fio", "qemu-nbd", "qemu-img", "qemu-io", "certtool"]
 missing = [program for program in NEEDED if not shutil.which(program)]
 try:
@@ -30,6 +30,7 @@ if missing:
     sys.exit(77)
 
 failures, count = [], 0
+machines = []
 MiB = 1 << 20
 
 
@@ -60,6 +61,10 @@ def case(function):
             failures.append(name)
             print(f"FAILED {name}: {type(error).__name__}: {error}", flush=True)
         finally:
+            for process in machines:
+                if process.poll() is None:
+                    process.kill()
+            machines.clear()
             os.chdir(before)
     if os.environ.get("VERBOSE"):
         print(f"{name}: {time.time() - started:.1f} s", flush=True)
@@ -128,7 +133,8 @@ def client(name="", contexts=(), prepare=lambda h: None, path="s.sock"):
     prepare(handle)
     handle.connect_unix(os.path.abspath(path))
     yield handle
-    handle.shutdown()
+    with contextlib.suppress(nbd.Error):  # a case may have cut it off
+        handle.shutdown()
 
 
 def make(name="a.img", size=8 * MiB, fmt="raw", writes=("write -P 1 1M 64k", "write -P 2 3M 1M", "write -P 3 7M 128k")):
@@ -748,6 +754,105 @@ def speaks_tls():
     assert "endpoint" in done.stderr, done.stderr
 
 
+
+
+# --- A running machine
+
+class Qmp:
+    """A machine without a board, and its monitor."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([SYSTEM, "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio", *arguments],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        machines.append(self.process)
+        self.events = []
+        assert "QMP" in self.read()
+        self("qmp_capabilities")
+
+    def read(self):
+        line = self.process.stdout.readline()
+        assert line, f"the machine ended: {self.process.wait()}"
+        return json.loads(line)
+
+    def __call__(self, command, fails=None, **arguments):
+        arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
+        self.process.stdin.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.process.stdin.flush()
+        while True:
+            answer = self.read()
+            if "event" in answer:
+                self.events.append(answer)
+                continue
+            if fails is not None:
+                assert "error" in answer and fails in answer["error"]["desc"], answer
+                return None
+            assert "return" in answer, f"{command}: {answer}"
+            return answer["return"]
+
+    def human(self, line):
+        return self("human-monitor-command", command_line=line)
+
+    def quit(self):
+        self("quit")
+        equal(self.process.wait(timeout=20), 0)
+
+
+@case
+def exports_from_a_machine():
+    file = make(fmt="qcow2")
+    vm = Qmp("-blockdev", f"driver=qcow2,node-name=disk,file.driver=file,file.filename={file},discard=unmap",
+             "-object", "tls-creds-anon,id=tls0,endpoint=server")
+    vm("nbd-server-add", fails="nbd-server-start", device="disk")
+    place = {"type": "unix", "data": {"path": os.path.abspath("s.sock")}}
+    vm("nbd-server-start", addr=place)
+    vm("nbd-server-start", addr=place, fails="already")
+    vm("nbd-server-add", device="disk", name="first", description="one")
+    vm("nbd-server-add", device="disk", name="first", fails="already")
+    vm("nbd-server-add", device="nothing", fails="nothing")
+    vm("block-export-add", type="nbd", id="e1", node_name="disk", name="second", writable=True, allocation_depth=True)
+    vm("block-export-add", type="nbd", id="e1", node_name="disk", name="third", fails="e1")
+    vm("block-export-add", type="nbd", id="e2", node_name="disk", name="third", bitmaps=["none"], fails="none")
+    equal([(e["id"], e["node-name"]) for e in vm("query-block-exports")], [("first", "disk"), ("e1", "disk")])
+    with client("second", contexts=["qemu:allocation-depth"]) as h, client("first") as reader:
+        assert reader.is_read_only()
+        h.pwrite(b"written", 3 * MiB)
+        equal(bytes(reader.pread(7, 3 * MiB)), b"written")
+        vm("block-export-del", id="e1", fails="clients")
+        vm("block-export-del", id="e1", mode="hard")
+        refused(lambda: (h.pread(1, 0), h.pread(1, 0)))
+        equal(bytes(reader.pread(7, 3 * MiB)), b"written")
+    equal([e["data"] for e in vm.events], [{"id": "e1"}])
+    vm("nbd-server-remove", name="second", fails="second")
+    vm("nbd-server-remove", name="first")
+    vm("nbd-server-stop")
+    vm("nbd-server-stop", fails="not run")
+    assert not os.path.exists("s.sock")
+    # TCP, TLS, and the monitor for people
+    vm("nbd-server-start", addr={"type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}, tls_creds="tls0")
+    vm("nbd-server-stop")
+    equal(vm.human(f"nbd_server_start unix:{os.path.abspath('s.sock')}"), "")
+    equal(vm.human("nbd_server_add -w disk mine"), "")
+    run("qemu-io", "-f", "raw", "-c", "write -P 7 0 64k", uri("mine"))
+    equal(vm.human("nbd_server_remove mine"), "")
+    equal(vm.human("nbd_server_stop"), "")
+    # A client of its own server, through the graph: what mirror and backup will do.
+    vm("nbd-server-start", addr=place)
+    vm("block-export-add", type="nbd", id="e", node_name="disk", name="x")
+    vm("blockdev-add", driver="nbd", node_name="far", server={"type": "unix", "path": os.path.abspath("s.sock")}, export="x", read_only=True)
+    vm("blockdev-add", driver="nbd", node_name="bad", server={"type": "unix", "path": "/none"}, fails="/none")
+    vm("block-export-del", id="e", fails="clients")
+    vm("blockdev-del", node_name="far")
+    for _ in range(100):
+        vm.events.clear()
+        try:
+            vm("block-export-del", id="e")
+            break
+        except AssertionError:
+            time.sleep(0.05)
+    vm("blockdev-del", node_name="disk")
+    vm.quit()
+    run("qemu-img", "check", "-q", file)
+    run("qemu-io", "-f", "qcow2", "-c", "read -P 7 0 64k", file)
 
 
 print(f"{count - len(failures)} of {count} NBD tests passed" + (f"; failed: {', '.join(failures)}" if failures else ""))

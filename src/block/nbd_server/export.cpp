@@ -11,6 +11,11 @@ namespace menura {
 namespace {
 // A finely cut image must not keep one request busy for seconds.
 constexpr unsigned kMostLooks = 16'384;
+
+Error still_records(const std::string& name) {
+  return fail(Errc::InvalidArgument,
+              "Bitmap '{}' still records writes: a writable export would change it", name);
+}
 }  // namespace
 
 Result<std::shared_ptr<NbdExport>> NbdExport::create(NodePtr node, NbdExportOptions options) {
@@ -38,33 +43,50 @@ Result<std::shared_ptr<NbdExport>> NbdExport::create(NodePtr node, NbdExportOpti
   return made;
 }
 
+// One that lives with its node goes before one of that name in the node's file.
 Result<void> NbdExport::load_bitmap(const std::string& name) {
   if (name.size() > 1023)
     return fail(Errc::InvalidArgument, "Bitmap names have at most 1023 bytes, not {}", name.size());
   for (Node* at = &*image_; at;
        at = at->driver().kind == DriverKind::Filter ? at->first_child() : at->backing()) {
-    BitmapStore* store = at->image().bitmaps();
-    if (!store) continue;
-    const std::vector<BitmapInfo> all = store->list();
-    const auto found = std::ranges::find(all, name, &BitmapInfo::name);
-    if (found == all.end()) continue;
-    if (found->in_use)
-      return fail(Errc::Corrupt, "Bitmap '{}' of node '{}' was not saved by its last user", name,
-                  at->name());
-    if (found->enabled && options_.writable)
-      return fail(Errc::InvalidArgument,
-                  "Bitmap '{}' still records writes: a writable export would change it", name);
-    bitmaps_.push_back({found->granularity, TRY(store->load(name))});
-    contexts_.push_back(std::string(kNbdDirtyBitmap) + name);
-    return {};
+    if (NodeBitmap* found = at->find_bitmap(name)) {
+      if (found->busy)
+        return fail(Errc::Busy, "Bitmap '{}' of node '{}' is in use", name, at->name());
+      if (found->enabled && options_.writable) return still_records(name);
+      found->busy = true;
+      busy_.push_back(found);
+      add_bitmap(name, found->bits.granularity(), found->bits.content());
+      return {};
+    }
+    if (TRY(load_stored_bitmap(*at, name))) return {};
   }
   return fail(Errc::NotFound, "Neither export '{}' nor its backing images have a bitmap '{}'",
               options_.name, name);
 }
 
+Result<bool> NbdExport::load_stored_bitmap(Node& node, const std::string& name) {
+  BitmapStore* store = node.image().bitmaps();
+  if (!store) return false;
+  const std::vector<BitmapInfo> all = store->list();
+  const auto found = std::ranges::find(all, name, &BitmapInfo::name);
+  if (found == all.end()) return false;
+  if (found->in_use)
+    return fail(Errc::Corrupt, "Bitmap '{}' of node '{}' was not saved by its last user", name,
+                node.name());
+  if (found->enabled && options_.writable) return still_records(name);
+  add_bitmap(name, found->granularity, TRY(store->load(name)));
+  return true;
+}
+
+void NbdExport::add_bitmap(const std::string& name, u64 granularity, BitmapContent content) {
+  bitmaps_.push_back({granularity, std::move(content)});
+  contexts_.push_back(std::string(kNbdDirtyBitmap) + name);
+}
+
 void NbdExport::close() {
   if (!image_) return;
   const Graph::Change change(image_->graph());
+  for (NodeBitmap* bitmap : std::exchange(busy_, {})) bitmap->busy = false;
   image_.reset();
 }
 

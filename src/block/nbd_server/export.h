@@ -22,7 +22,7 @@ struct NbdExportOptions {
   bool writethrough = false;  // writes are durable when answered
   bool allocation_depth = false;
   bool many_clients = true;          // several connections may be open at once
-  std::vector<std::string> bitmaps;  // persistent ones, of the image or of its backing chain
+  std::vector<std::string> bitmaps;  // of the node or of its backing chain
 };
 
 struct NbdExtent {
@@ -55,6 +55,8 @@ class NbdExport : public std::enable_shared_from_this<NbdExport> {
     bool dirty(u64 offset) const;
   };
   Result<void> load_bitmap(const std::string& name);
+  Result<bool> load_stored_bitmap(Node& node, const std::string& name);
+  void add_bitmap(const std::string& name, u64 granularity, BitmapContent content);
   Result<NbdExtent> extent(u32 context, u64 offset, u32 length) const;
 
   // Configuration
@@ -65,6 +67,7 @@ class NbdExport : public std::enable_shared_from_this<NbdExport> {
   std::vector<Bitmap> bitmaps_;  // of the last contexts
   // Wiring
   Child image_;
+  std::vector<NodeBitmap*> busy_;  // ours until close()
 };
 
 }  // namespace menura

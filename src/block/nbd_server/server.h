@@ -51,6 +51,8 @@ class NbdServer final : private NbdExportTable {
   NbdExport* find(std::string_view name) const;
   const std::vector<std::shared_ptr<NbdExport>>& exports() const { return exports_; }
   unsigned clients_of(const NbdExport& exported) const;
+  // For whoever brings streams of their own.
+  NbdExportTable& table() { return *this; }
   // Cuts off all clients and closes all exports.
   void stop();
 

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "control/monitor/hmp_export.h"
 #include "control/monitor/hmp_memory.h"
 #include "control/monitor/hmp_net.h"
 #include "control/monitor/hmp_tools.h"
@@ -167,6 +168,14 @@ constexpr HmpCommand kCommands[] = {
      hmp::complete_chardev},
     {"ringbuf_write", "device data", "send input from a ringbuf", hmp::write_ring,
      hmp::complete_chardev},
+    // Exports
+    {"nbd_server_start", "[-a] [-w] host:port|unix:path",
+     "listen for NBD clients; -a: export all drives, -w: writable", hmp::start_nbd},
+    {"nbd_server_add", "[-w] device [name]", "export a drive or node to NBD clients", hmp::add_nbd,
+     hmp::complete_node},
+    {"nbd_server_remove", "[-f] name", "export it no more; -f: cut its clients off",
+     hmp::remove_nbd},
+    {"nbd_server_stop", "", "end the NBD server and all its exports", hmp::stop_nbd},
     // The network
     {"netdev_add", "kind,id=id[,property=value...]", "make a network back end", hmp::add_netdev},
     {"netdev_del", "id", "take a network back end away", hmp::remove_netdev, hmp::complete_netdev},

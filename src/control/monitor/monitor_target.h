@@ -4,6 +4,7 @@
 // lock. Example: `MonitorTarget target(machine);  QmpMonitor monitor(target, chardev, {});`
 #pragma once
 
+#include "control/monitor/block_exports.h"
 #include "control/monitor/key_sender.h"
 #include "machine/catalogue/objects.h"
 #include "machine/machine.h"
@@ -21,10 +22,11 @@ struct DumpReply {
 };
 
 struct MonitorTarget {
-  explicit MonitorTarget(Machine& m) : machine(m), keys(m), objects(m) {}
+  explicit MonitorTarget(Machine& m) : machine(m), keys(m), objects(m), exports(m) {}
   Machine& machine;
   KeySender keys;
   Objects objects;
+  BlockExports exports;
   DumpReply dump;
   bool migration_events = false;
   // `gdbserver FORM`; set by the program. Its answer is for people.

@@ -1,6 +1,7 @@
 // The table of QMP commands.
 #include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_block.h"
+#include "control/monitor/qmp_export.h"
 #include "control/monitor/qmp_introspect.h"
 #include "control/monitor/qmp_memory.h"
 #include "control/monitor/qmp_net.h"
@@ -71,6 +72,13 @@ constexpr Command kCommands[] = {
     command<&blockdev_add>("blockdev-add", "Open a node of the image graph"),
     command<&blockdev_del>("blockdev-del", "Close a node that nobody uses"),
     command<&block_resize>("block_resize", "Change the size of an image"),
+    command<&nbd_server_start>("nbd-server-start", "Listen for NBD clients"),
+    command<&nbd_server_add>("nbd-server-add", "Export a drive or node to NBD clients"),
+    command<&nbd_server_remove>("nbd-server-remove", "Export it no more"),
+    command<&nbd_server_stop>("nbd-server-stop", "End the NBD server and all its exports"),
+    command<&block_export_add>("block-export-add", "Export a node"),
+    command<&block_export_del>("block-export-del", "Export it no more"),
+    command<&query_block_exports>("query-block-exports", "What is exported"),
     command<&query_fdsets>("query-fdsets", "The descriptors of -add-fd"),
     command<&remove_fd>("remove-fd", "Close descriptors of -add-fd"),
     // Looking into the guest

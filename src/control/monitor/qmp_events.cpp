@@ -54,6 +54,11 @@ struct PortData {
   }
 };
 
+struct ExportData {
+  std::string id;
+  void describe(PropertyVisitor& p) { p.field("id", id); }
+};
+
 template <class Data>
 constexpr EventKind event(std::string_view name, std::string_view help) {
   return {name, help, shape_of<Data>};
@@ -72,6 +77,7 @@ constexpr EventKind kEvents[] = {
     event<WatchdogData>("WATCHDOG", "A watchdog timer ran out"),
     event<BalloonData>("BALLOON_CHANGE", "The guest gave RAM, or took it back"),
     event<PortData>("VSERPORT_CHANGE", "The guest opened or closed a serial port"),
+    event<ExportData>("BLOCK_EXPORT_DELETED", "An export has ended"),
     event<DumpData>("DUMP_COMPLETED", "A dump of the guest's memory is done, or failed"),
 };
 

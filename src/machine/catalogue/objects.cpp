@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "machine/drives.h"
 #include "machine/memory_backends.h"
 #include "machine/netdevs.h"
 
@@ -37,6 +38,12 @@ constexpr ObjectKind kKinds[] = {
      shape_of<RngRandomConfig>},
     {Netdevs::kFilterDump, "frames of a network back end, captured to a file",
      properties_of<FilterDumpOptions>, shape_of<FilterDumpOptions>},
+    {"tls-creds-anon", "TLS that is secret from listeners, but knows no names",
+     properties_of<TlsAnonConfig>, shape_of<TlsAnonConfig>},
+    {"tls-creds-psk", "TLS by keys that both ends have", properties_of<TlsPskConfig>,
+     shape_of<TlsPskConfig>},
+    {"tls-creds-x509", "TLS by certificates", properties_of<TlsX509Config>,
+     shape_of<TlsX509Config>},
 };
 
 }  // namespace
@@ -99,6 +106,10 @@ Result<void> Objects::create(const NamedOptions& options) {
     TRY(check_rng(options));
   } else if (kind->name == Netdevs::kFilterDump) {
     TRY(machine_.netdevs().create_filter(options));
+  } else if (TlsObjects::is_kind(kind->name)) {
+    // The machine has made those it was started with.
+    TlsObjects& tls = machine_.drives().tls();
+    if (!tls.find(options.id)) TRY(tls.create(options));
   } else if (std::ranges::find(machine_.config().objects, options.id, &NamedOptions::id) !=
              machine_.config().objects.end()) {
     object.in_use = true;  // the machine has made it
@@ -125,6 +136,7 @@ Result<void> Objects::remove(std::string_view id) {
   if (at == objects_.end()) return fail(Errc::InvalidArgument, "There is no object '{}'", id);
   if (at->in_use) return fail(Errc::Busy, "Object '{}' is in use", id);
   machine_.netdevs().remove_filter(id);
+  machine_.drives().tls().remove(id);
   objects_.erase(at);
   return {};
 }
