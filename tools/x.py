@@ -157,12 +157,12 @@ def command_boot(arguments):
     os.execv(program, command)
 
 
-PROGRAMS = ["menura-system-x86_64", "menura-img"]
+PROGRAMS = ["menura-system-x86_64", "menura-img", "menura-io", "menura-nbd"]
 
 
 def command_release(arguments):
-    """Builds what users run, optimised and hardened, into build/release/bin/: menura-system-x86_64 and
-    menura-img, or the named targets."""
+    """Builds what users run, optimised and hardened, into build/release/bin/: menura-system-x86_64,
+    menura-img, menura-io and menura-nbd, or the named targets."""
     build.build("release", arguments or PROGRAMS)
 
 
