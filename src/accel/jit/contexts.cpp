@@ -30,7 +30,7 @@ void ContextSet::clear_local(const void* miss) {
   clear_walks();
   for (Slot& slot : slots_) {
     if (!slot.used) continue;
-    if (slot.crowded > kStored / 4)
+    if (slot.crowded > kStored / 64)
       slot.clear(miss);
     else
       slot.context.clear_locals(miss);

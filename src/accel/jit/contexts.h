@@ -88,7 +88,7 @@ class ContextSet {
   struct Stored {
     std::atomic<u64> host{0}, page{0};
   };
-  static constexpr size_t kStored = 2048;
+  static constexpr size_t kStored = 8192;
 
   struct Slot {
     Stored& stored_at(u64 host) { return stored[bloom(host) % kStored]; }
