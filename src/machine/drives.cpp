@@ -6,9 +6,25 @@
 
 namespace menura {
 
-Drives::Drives(const ImageDisk::Wiring& wiring)
+Drives::Drives(const ImageDisk::Wiring& wiring, Jobs::Emit emit)
     : wiring_(wiring),
-      graph_(all_drivers(), {}, [this](std::string_view id) { return tls_.find(id); }) {}
+      graph_(all_drivers(), {}, [this](std::string_view id) { return tls_.find(id); }),
+      jobs_(graph_, wiring.loop, std::move(emit)) {}
+
+Drive* Drives::find(std::string_view id) const {
+  for (const std::unique_ptr<Drive>& drive : drives_)
+    if (drive->options.id == id) return drive.get();
+  return nullptr;
+}
+
+Result<NodePtr> Drives::find_node(std::string_view name) const {
+  if (const Drive* drive = find(name)) return drive->disk->node().shared_from_this();
+  if (Node* node = graph_.find(name)) return node->shared_from_this();
+  std::vector<std::string_view> names;
+  for (const std::unique_ptr<Drive>& drive : drives_) names.push_back(drive->options.id);
+  for (const Node* node : graph_.nodes()) names.push_back(node->name());
+  return fail(Errc::NotFound, "There is no drive or node '{}'{}", name, suggestion(name, names));
+}
 
 Result<void> Drives::add_node(const Value& options) {
   TRY(graph_.add(options));

@@ -11,6 +11,7 @@
 
 #include "block/core/graph.h"
 #include "block/image_disk.h"
+#include "block/job/job.h"
 #include "machine/config.h"
 #include "machine/tls_objects.h"
 
@@ -24,7 +25,8 @@ struct Drive {
 
 class Drives {
  public:
-  explicit Drives(const ImageDisk::Wiring& wiring);
+  // `emit` sends an event to clients.
+  Drives(const ImageDisk::Wiring& wiring, Jobs::Emit emit);
 
   // A node of its own (-blockdev, blockdev-add).
   Result<void> add_node(const Value& options);
@@ -32,6 +34,11 @@ class Drives {
   // One that no controller has yet, or a node by its name; with did-you-mean.
   Result<Drive*> take(std::string_view id);
   const std::vector<std::unique_ptr<Drive>>& all() const { return drives_; }
+  // By id; null when there is none.
+  Drive* find(std::string_view id) const;
+  // The node that a drive shows now, or the node of that name.
+  Result<NodePtr> find_node(std::string_view drive_or_node) const;
+  Jobs& jobs() { return jobs_; }
   Graph& graph() { return graph_; }
   TlsObjects& tls() { return tls_; }
 
@@ -43,6 +50,7 @@ class Drives {
   TlsObjects tls_;
   Graph graph_;
   std::vector<std::unique_ptr<Drive>> drives_;
+  Jobs jobs_;
 };
 
 }  // namespace menura

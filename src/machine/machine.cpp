@@ -83,7 +83,9 @@ Result<void> Machine::construct() {
   for (const MemoryBackends::Backend& backend : memory_backends_.all())
     if (config_.uses_memory(backend.id)) in_objects += backend.ram->size();
   if (in_objects != 0 && !config_.memory.size_given) config_.memory.size = {in_objects};
-  drives_ = std::make_unique<Drives>(ImageDisk::Wiring{*loop_, *io_engine_, *workers_});
+  drives_ = std::make_unique<Drives>(
+      ImageDisk::Wiring{*loop_, *io_engine_, *workers_},
+      [this](std::string name, Value data) { emit(std::move(name), std::move(data)); });
   for (const NamedOptions& object : config_.objects)
     if (TlsObjects::is_kind(object.name)) TRY(drives_->tls().create(object), "-object");
   for (const Value& node : config_.blockdevs) TRY(drives_->add_node(node), "-blockdev");

@@ -131,9 +131,10 @@ Result<void> Node::read_or_zero(u64 offset, Bytes to) {
 }
 
 template <class Function>
-Result<void> Node::observed(const WriteObserver::Event& event, Function change) {
+Result<void> Node::observed(WriteObserver::Event event, Function change) {
   for (WriteObserver* observer : observers_) observer->before(event.offset, event.length);
   Result<void> done = change();
+  event.failed = !done.ok();
   for (WriteObserver* observer : observers_) observer->after(event);
   return done;
 }

@@ -89,6 +89,7 @@ class WriteObserver {
     u64 offset = 0, length = 0;
     ConstBytes bytes = {};  // Write: what was written; empty when it was compressed
     bool may_unmap = false;
+    bool failed = false;  // in after(): the content is the old one, the new one, or both
   };
   virtual ~WriteObserver() = default;
   // On the writer's thread, which waits. The content is still the old one.
@@ -188,7 +189,7 @@ class Node : public std::enable_shared_from_this<Node> {
   Result<void> check_write(const char* verb, u64 offset, u64 length) const;
   Result<void> write_zeroes(u64 offset, u64 length, WriteMode mode);
   template <class Function>
-  Result<void> observed(const WriteObserver::Event& event, Function change);
+  Result<void> observed(WriteObserver::Event event, Function change);
   Error in_context(Error error) const;
 
   // Configuration

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "control/monitor/hmp_block.h"
 #include "control/monitor/hmp_export.h"
 #include "control/monitor/hmp_memory.h"
 #include "control/monitor/hmp_net.h"
@@ -151,6 +152,28 @@ constexpr HmpCommand kCommands[] = {
     {"pmemsave", "address size file", "save memory at physical addresses", hmp::save_physical},
     {"dump-guest-memory", "[-p] file [begin length]",
      "save the guest as an ELF core, by physical or (-p) linear addresses", hmp::dump_guest},
+    // Images and block jobs
+    {"block_resize", "device size", "change the size of an image", hmp::resize_block,
+     hmp::complete_drive},
+    {"block_stream", "device [speed [base]]", "move the content of backing images up",
+     hmp::stream_block, hmp::complete_drive},
+    {"block_job_set_speed", "job speed", "limit a job's bytes a second", hmp::set_job_speed,
+     hmp::complete_job_name},
+    {"block_job_cancel", "[-f] job", "end a job before its time; -f: a mirror that is ready, too",
+     hmp::cancel_job, hmp::complete_job_name},
+    {"block_job_pause", "job", "let a job rest", hmp::pause_job, hmp::complete_job_name},
+    {"block_job_resume", "job", "let a job go on", hmp::resume_job, hmp::complete_job_name},
+    {"block_job_complete", "job", "end a job that is ready", hmp::complete_job,
+     hmp::complete_job_name},
+    {"drive_mirror", "[-n] [-f] device file [format]",
+     "copy a drive and follow its writes; -n: to a file there is, -f: with backing images",
+     hmp::mirror_drive, hmp::complete_drive},
+    {"drive_backup", "[-n] [-f] [-c] device file [format]",
+     "copy a drive as it is now; -n, -f: as of drive_mirror, -c: compressed", hmp::backup_drive,
+     hmp::complete_drive},
+    {"snapshot_blkdev", "[-n] device file [format]",
+     "let writes go to a new image from here on; -n: to one there is", hmp::snapshot_drive,
+     hmp::complete_drive},
     // Debugging
     {"gdbserver", "[form|none]", "serve GDB there (tcp::1234)", hmp::serve_gdb},
     {"log", "item[,item...]|none", "log these, as -d does", hmp::log_these, hmp::complete_log_item},

@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "base/version.h"
 #include "control/monitor/hmp.h"
+#include "control/monitor/hmp_block.h"
 #include "control/monitor/hmp_net.h"
 #include "control/monitor/memory_dump.h"
 #include "control/monitor/qmp_balloon.h"
@@ -278,6 +279,7 @@ constexpr HmpCommand kSubjects[] = {
     {"trace-events", "[pattern]", "the events that can be traced", info_trace_events},
     {"chardev", "", "the character devices", info_chardev},
     {"block", "", "the drives", info_block},
+    {"block-jobs", "", "the block jobs and how far they are", hmp::info_block_jobs},
     {"network", "", "the network cards and back ends", hmp::info_network},
     {"usernet", "", "connections of the user networks", hmp::info_usernet},
 };

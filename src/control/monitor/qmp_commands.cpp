@@ -1,8 +1,10 @@
 // The table of QMP commands.
 #include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_block.h"
+#include "control/monitor/qmp_block_graph.h"
 #include "control/monitor/qmp_export.h"
 #include "control/monitor/qmp_introspect.h"
+#include "control/monitor/qmp_jobs.h"
 #include "control/monitor/qmp_memory.h"
 #include "control/monitor/qmp_net.h"
 #include "control/monitor/qmp_objects.h"
@@ -79,6 +81,41 @@ constexpr Command kCommands[] = {
     command<&block_export_add>("block-export-add", "Export a node"),
     command<&block_export_del>("block-export-del", "Export it no more"),
     command<&query_block_exports>("query-block-exports", "What is exported"),
+    command<&blockdev_reopen>("blockdev-reopen", "Give nodes new options under their users"),
+    command<&change_backing_file>("change-backing-file", "Write a backing file's name to a header"),
+    command<&blockdev_snapshot>("blockdev-snapshot", "Let writes go to an overlay from here on"),
+    command<&blockdev_snapshot_sync>("blockdev-snapshot-sync",
+                                     "Make an overlay, and let writes go there"),
+    command<&transaction>("transaction", "Change several things at once, or none"),
+    command<&bitmap_add>("block-dirty-bitmap-add", "Make a bitmap of what is written"),
+    command<&bitmap_remove>("block-dirty-bitmap-remove", "Remove a bitmap"),
+    command<&bitmap_clear>("block-dirty-bitmap-clear", "Forget what a bitmap has recorded"),
+    command<&bitmap_enable>("block-dirty-bitmap-enable", "Let a bitmap record"),
+    command<&bitmap_disable>("block-dirty-bitmap-disable", "Let a bitmap stay as it is"),
+    command<&bitmap_merge>("block-dirty-bitmap-merge", "Add bitmaps to another"),
+    // Jobs
+    command<&block_stream>("block-stream", "Move the content of backing images up"),
+    command<&block_commit>("block-commit", "Move the content of images down"),
+    command<&blockdev_mirror>("blockdev-mirror", "Copy a disk to a node, and follow its writes"),
+    command<&drive_mirror>("drive-mirror", "Copy a disk to a file, and follow its writes"),
+    command<&blockdev_backup>("blockdev-backup", "Copy a disk, as it is now, to a node"),
+    command<&drive_backup>("drive-backup", "Copy a disk, as it is now, to a file"),
+    command<&blockdev_create>("blockdev-create", "Make an image"),
+    command<&block_job_set_speed>("block-job-set-speed", "Limit a job's bytes a second"),
+    command<&block_job_cancel>("block-job-cancel", "End a job before its time"),
+    command<&block_job_pause>("block-job-pause", "Let a job rest"),
+    command<&block_job_resume>("block-job-resume", "Let a job go on"),
+    command<&block_job_complete>("block-job-complete", "End a job that is ready"),
+    command<&job_finalize>("block-job-finalize", "Let a job's work take effect"),
+    command<&job_dismiss>("block-job-dismiss", "Forget a job that has ended"),
+    command<&job_cancel>("job-cancel", "End a job at once"),
+    command<&job_pause>("job-pause", "Let a job rest"),
+    command<&job_resume>("job-resume", "Let a job go on"),
+    command<&job_complete>("job-complete", "End a job that is ready"),
+    command<&job_finalize>("job-finalize", "Let a job's work take effect"),
+    command<&job_dismiss>("job-dismiss", "Forget a job that has ended"),
+    command<&query_jobs>("query-jobs", "The jobs"),
+    command<&query_block_jobs>("query-block-jobs", "The block jobs and how far they are"),
     command<&query_fdsets>("query-fdsets", "The descriptors of -add-fd"),
     command<&remove_fd>("remove-fd", "Close descriptors of -add-fd"),
     // Looking into the guest

@@ -1,4 +1,5 @@
 // The table of events: what Machine::emit() and the monitors tell clients.
+#include "block/job/job.h"
 #include "control/monitor/qmp_schema.h"
 #include "machine/machine.h"
 
@@ -59,6 +60,50 @@ struct ExportData {
   void describe(PropertyVisitor& p) { p.field("id", id); }
 };
 
+struct JobStatusData {
+  std::string id;
+  JobStatus status = JobStatus::Created;
+  void describe(PropertyVisitor& p) {
+    p.field("id", id);
+    p.field("status", status);
+  }
+};
+
+// Of a block job at a turn of its life.
+struct BlockJobData {
+  JobType type = JobType::Stream;
+  std::string device;
+  u64 len = 0, offset = 0, speed = 0;
+  std::optional<std::string> error;
+  void describe(PropertyVisitor& p) {
+    p.field("type", type);
+    p.field("device", device);
+    p.field("len", len);
+    p.field("offset", offset);
+    p.field("speed", speed);
+    p.field("error", error);
+  }
+};
+
+struct BlockJobErrorData {
+  std::string device, operation;
+  OnError action = OnError::Report;
+  void describe(PropertyVisitor& p) {
+    p.field("device", device);
+    p.field("operation", operation);
+    p.field("action", action);
+  }
+};
+
+struct BlockJobPendingData {
+  JobType type = JobType::Stream;
+  std::string id;
+  void describe(PropertyVisitor& p) {
+    p.field("type", type);
+    p.field("id", id);
+  }
+};
+
 template <class Data>
 constexpr EventKind event(std::string_view name, std::string_view help) {
   return {name, help, shape_of<Data>};
@@ -78,6 +123,12 @@ constexpr EventKind kEvents[] = {
     event<BalloonData>("BALLOON_CHANGE", "The guest gave RAM, or took it back"),
     event<PortData>("VSERPORT_CHANGE", "The guest opened or closed a serial port"),
     event<ExportData>("BLOCK_EXPORT_DELETED", "An export has ended"),
+    event<JobStatusData>("JOB_STATUS_CHANGE", "A job came to another state"),
+    event<BlockJobData>("BLOCK_JOB_READY", "A job can be completed"),
+    event<BlockJobData>("BLOCK_JOB_COMPLETED", "A job has ended, well or with an error"),
+    event<BlockJobData>("BLOCK_JOB_CANCELLED", "A job was ended before its time"),
+    event<BlockJobErrorData>("BLOCK_JOB_ERROR", "A job's reading or writing failed"),
+    event<BlockJobPendingData>("BLOCK_JOB_PENDING", "A job waits to be finalized"),
     event<DumpData>("DUMP_COMPLETED", "A dump of the guest's memory is done, or failed"),
 };
 
