@@ -72,8 +72,9 @@ bool Inputs::move(i32 dx, i32 dy) {
 bool Inputs::move_to(u16 x, u16 y) {
   if (!pointer_taking(true)) return false;
   tape_.input([this, x, y] {
-    if (InputSink* sink = pointer_taking(true))
-      sink->move_to(std::min(x, kPointerMax), std::min(y, kPointerMax));
+    x_ = std::min(x, kPointerMax);
+    y_ = std::min(y, kPointerMax);
+    if (InputSink* sink = pointer_taking(true)) sink->move_to(x_, y_);
   });
   return true;
 }

@@ -12,6 +12,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -78,7 +79,10 @@ class Inputs {
   // Whether the pointer in use takes positions, not movements.
   bool absolute() const;
   KeyboardLeds leds() const { return leds_; }
+  // Where move_to() was last; the near corner at first.
+  std::pair<u16, u16> place() const { return {x_, y_}; }
   bool is_down(Key key) const { return down_[static_cast<size_t>(key)]; }
+  bool is_down(PointerButton button) const { return buttons_down_[static_cast<size_t>(button)]; }
 
   // Called when leds() or absolute() may have changed. The id is for unobserve().
   unsigned observe(std::function<void()> changed);
@@ -118,6 +122,7 @@ class Inputs {
   std::bitset<static_cast<size_t>(Key::kCount)> down_;
   std::bitset<5> buttons_down_;
   KeyboardLeds leds_;
+  u16 x_ = 0, y_ = 0;
 };
 
 }  // namespace menura

@@ -6,6 +6,7 @@
 #include "control/monitor/hmp_export.h"
 #include "control/monitor/hmp_memory.h"
 #include "control/monitor/hmp_net.h"
+#include "control/monitor/hmp_screen.h"
 #include "control/monitor/hmp_tools.h"
 #include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_run.h"
@@ -133,6 +134,14 @@ constexpr HmpCommand kCommands[] = {
      watchdog_action},
     {"balloon", "size", "how much RAM the guest shall keep, in MiB", balloon},
     {"sendkey", "keys [hold_ms]", "press keys together: ctrl-alt-delete", sendkey, complete_key},
+    // The screen and the mouse
+    {"screendump", "file [-f png|ppm] [device [head]]", "save a picture of the screen",
+     hmp::save_screen},
+    {"mouse_move", "dx dy [dz]", "move the mouse, and turn its wheel towards you by dz",
+     hmp::move_mouse},
+    {"mouse_button", "state", "hold these buttons: 1 left, 2 middle, 4 right, or a sum of them",
+     hmp::press_mouse},
+    {"mouse_set", "index", "use this mouse, of info mice", hmp::choose_mouse},
     // Memory and ports
     {"cpu", "index", "choose the CPU that registers and linear addresses are about", cpu},
     {"x", "/fmt address", "dump memory at a linear address: x /8xb $rsp, x /10i $pc",

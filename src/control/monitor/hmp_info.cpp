@@ -8,6 +8,7 @@
 #include "control/monitor/hmp.h"
 #include "control/monitor/hmp_block.h"
 #include "control/monitor/hmp_net.h"
+#include "control/monitor/hmp_screen.h"
 #include "control/monitor/memory_dump.h"
 #include "control/monitor/qmp_balloon.h"
 #include "control/monitor/qmp_query.h"
@@ -277,6 +278,8 @@ constexpr HmpCommand kSubjects[] = {
     {"memdev", "", "what the RAM is made of", info_memdev},
     {"hotpluggable-cpus", "", "the places for CPUs", info_hotpluggable_cpus},
     {"trace-events", "[pattern]", "the events that can be traced", info_trace_events},
+    {"mice", "", "the mice and tablets, and which is in use", hmp::info_mice},
+    {"screen", "[device]", "the screen's size, and what a text mode shows", hmp::info_screen},
     {"chardev", "", "the character devices", info_chardev},
     {"block", "", "the drives", info_block},
     {"block-jobs", "", "the block jobs and how far they are", hmp::info_block_jobs},

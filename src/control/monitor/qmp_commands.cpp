@@ -10,6 +10,7 @@
 #include "control/monitor/qmp_objects.h"
 #include "control/monitor/qmp_query.h"
 #include "control/monitor/qmp_run.h"
+#include "control/monitor/qmp_screen.h"
 #include "control/monitor/qmp_tools.h"
 
 namespace menura {
@@ -30,7 +31,11 @@ constexpr Command kCommands[] = {
     command<&qmp_watchdog_set_action>("watchdog-set-action", "Choose what follows a watchdog"),
     command<&qmp_inject_nmi>("inject-nmi", "Send an NMI to every CPU"),
     command<&qmp_send_key>("send-key", "Press keys together"),
-    command<&input_send_event>("input-send-event", "Press and release keys"),
+    command<&input_send_event>("input-send-event",
+                               "Press and release keys and buttons, move the pointer"),
+    command<&screendump>("screendump", "Save a picture of the screen"),
+    command<&query_screen>("x-query-screen", "The screen's size, and what a text mode shows"),
+    command<&query_mice>("query-mice", "The mice and tablets"),
     command<&qmp_human_monitor_command>("human-monitor-command",
                                         "Run a line of the monitor for people"),
     // What this build is and has

@@ -70,30 +70,6 @@ Result<Key> KeyValue::key() const {
   return find_key(TRY(detail::to_text(data)));
 }
 
-std::span<const std::string_view> enum_names(InputEvent::Type) {
-  static constexpr std::string_view kNames[] = {"key"};
-  return kNames;
-}
-void InputEvent::Data::describe(PropertyVisitor& p) {
-  p.required("down", down, "pressed, or released");
-  p.required("key", key, "which");
-}
-void InputEvent::describe(PropertyVisitor& p) {
-  p.required("type", type, "the kind");
-  p.required("data", data, "what happened");
-}
-void InputSendEvent::describe(PropertyVisitor& p) { p.required("events", events, "in order"); }
-Result<Nothing> input_send_event(MonitorTarget& target, const InputSendEvent& arguments) {
-  Inputs& inputs = target.machine.inputs();
-  if (!inputs.has_keyboard()) return fail(Errc::Unsupported, "This machine has no keyboard");
-  std::vector<std::pair<Key, bool>> presses;
-  for (const InputEvent& event : arguments.events)
-    presses.emplace_back(TRY(event.data.key.key()), event.data.down);
-  for (const auto& [key, down] : presses) inputs.key(key, down);
-  inputs.sync();
-  return Nothing{};
-}
-
 std::span<const std::string_view> enum_names(MigrationCapability::Name) {
   static constexpr std::string_view kNames[] = {"events"};
   return kNames;

@@ -40,24 +40,6 @@ struct KeyValue {
 };
 std::span<const std::string_view> enum_names(KeyValue::Type);
 
-// Events: {"type": "key", "data": {"down": true, "key": {...}}}. There is no pointer to move yet.
-struct InputEvent {
-  enum class Type : u8 { Key };
-  Type type = Type::Key;
-  struct Data {
-    bool down = false;
-    KeyValue key;
-    void describe(PropertyVisitor& p);
-  } data;
-  void describe(PropertyVisitor& p);
-};
-std::span<const std::string_view> enum_names(InputEvent::Type);
-struct InputSendEvent {
-  std::vector<InputEvent> events;
-  void describe(PropertyVisitor& p);
-};
-Result<Nothing> input_send_event(MonitorTarget& target, const InputSendEvent& arguments);
-
 // Capabilities of a migration. There is none yet: the one that libvirt always sets is kept.
 struct MigrationCapability {
   enum class Name : u8 { Events };

@@ -360,8 +360,14 @@ Result<void> set_display(CommandLine& line, OptionArgument argument) {
   return {};
 }
 
+// The board knows which there are.
+Result<void> set_vga(CommandLine& line, OptionArgument argument) {
+  line.options.machine.vga = argument;
+  return no_value_missing(argument, "a graphics card");
+}
+
 Result<void> accept_none_of(Absent what, OptionArgument argument) {
-  constexpr std::string_view kNames[] = {"graphics card", "parallel port", "sound"};
+  constexpr std::string_view kNames[] = {"parallel port", "sound"};
   if (argument == "none") return {};
   return fail(Errc::Unsupported, "expected none, because there is no {}, not '{}'",
               kNames[static_cast<size_t>(what)], argument);

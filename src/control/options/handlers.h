@@ -71,8 +71,9 @@ std::string netdev_help(const CommandLine& line);
 Result<void> set_nographic(CommandLine& line, OptionArgument argument);
 Result<void> set_display(CommandLine& line, OptionArgument argument);
 std::string display_help(const CommandLine& line);
+Result<void> set_vga(CommandLine& line, OptionArgument argument);
 // Hardware that scripts turn off, and that is not there anyway.
-enum class Absent : u8 { Vga, Parallel, Audio };
+enum class Absent : u8 { Parallel, Audio };
 Result<void> accept_none_of(Absent what, OptionArgument argument);
 template <Absent what>
 Result<void> accept_none(CommandLine&, OptionArgument argument) {

@@ -76,7 +76,7 @@ constexpr Option kOptions[] = {
     {"nographic", "", "no display: the first serial port and the monitor share the terminal",
      set_nographic},
     {"display", "none", "the kind of display", set_display, display_help},
-    {"vga", "none", "the graphics card", accept_none<Absent::Vga>},
+    {"vga", "std|none", "the graphics card", set_vga},
     {"netdev", "KIND,id=ID[,property=value...] or JSON", "a network back end", add_netdev,
      netdev_help},
     {"nic", "[KIND][,model=CARD][,mac=ADDRESS][,property=value...] or none",

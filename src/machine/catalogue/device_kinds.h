@@ -20,6 +20,7 @@ namespace menura {
 
 class PciFunction;
 
+std::span<const DeviceKind> display_device_kinds();
 std::span<const DeviceKind> ide_device_kinds();
 std::span<const DeviceKind> isa_device_kinds();
 std::span<const DeviceKind> nic_device_kinds();

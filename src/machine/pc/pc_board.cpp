@@ -1,5 +1,7 @@
 #include "machine/pc/pc_board.h"
 
+#include <algorithm>
+
 #include "base/bits.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -63,6 +65,7 @@ Result<void> PcBoard::build() {
   TRY(build_isa_devices());
   TRY(build_serial_ports());
   TRY(build_drives());
+  TRY(build_display());
   TRY(build_user_devices());
   TRY(build_virtio_drives());
   TRY(build_firmware());
@@ -255,17 +258,40 @@ IrqLine PcBoard::isa_irq(unsigned irq) {
   return irq < PcInterrupts::kIsaIrqs ? interrupts_.isa(irq) : IrqLine();
 }
 
+Result<void> PcBoard::build_display() {
+  struct Choice {
+    std::string_view name;
+    std::string_view driver;
+  };
+  constexpr Choice kChoices[] = {{"std", "VGA"}, {"none", ""}};
+  const MachineConfig& config = machine_.config();
+  std::string_view wanted = config.vga;
+  if (wanted.empty()) {
+    const bool own = std::ranges::any_of(config.devices, [&](const NamedOptions& device) {
+      const Result<const DeviceKind*> kind = machine_.catalogue().find_device(device.name);
+      return kind && (*kind)->category == "Display devices";
+    });
+    wanted = config.no_defaults || own ? "none" : "std";
+  }
+  const auto choice = std::ranges::find(kChoices, wanted, &Choice::name);
+  if (choice == std::end(kChoices))
+    return fail(Errc::InvalidArgument, "-vga {}: expected std or none", wanted);
+  if (choice->driver.empty()) return {};
+  return build_device({.name = std::string(choice->driver), .id = "vga"});
+}
+
 Result<void> PcBoard::build_user_devices() {
-  for (const NamedOptions& device : machine_.config().devices) TRY(build_device(device));
+  for (const NamedOptions& device : machine_.config().devices)
+    TRY(build_device(device), "-device");
   return {};
 }
 
 Result<void> PcBoard::build_device(const NamedOptions& device) {
-  const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name), "-device");
+  const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name));
   const std::string id =
       device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
   if (machine_.devices().find(id))
-    return fail(Errc::Exists, "-device {}: there is a device '{}' already", device.name, id);
+    return fail(Errc::Exists, "{}: there is a device '{}' already", device.name, id);
   adopt(TRY(kind->make(machine_, id, machine_.config().with_globals(device.name, device.options))));
   return {};
 }

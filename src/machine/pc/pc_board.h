@@ -56,6 +56,8 @@ class PcBoard final : public Board {
   void build_drive(Drive& drive, IdeConnector& connector, unsigned place);
   Result<void> build_firmware();
   bool starts_by_firmware(const KernelFiles& kernel) const;
+  // -vga, or the standard card where nothing else is said.
+  Result<void> build_display();
   Result<void> build_user_devices();
   Result<void> build_device(const NamedOptions& device);
   Result<void> build_virtio_drives();

@@ -193,7 +193,7 @@ Result<void> describe_to_firmware(const PcFirmwareContext& c) {
   c.fw_cfg.add(FwCfgKey::CpuCount, static_cast<u16>(topology.cpus));
   // What the firmware wants is one more than the highest APIC ID.
   c.fw_cfg.add(FwCfgKey::MaxCpus, static_cast<u16>(topology.apic_id(topology.max_cpus - 1) + 1));
-  c.fw_cfg.add(FwCfgKey::NoGraphic, u16{1});
+  c.fw_cfg.add(FwCfgKey::NoGraphic, static_cast<u16>(c.machine.displays().first() ? 0 : 1));
   c.fw_cfg.add(FwCfgKey::BootMenu, static_cast<u16>(c.machine.config().boot.menu ? 1 : 0));
   c.fw_cfg.add(FwCfgKey::Irq0Override, u32{1});
   const std::array<u8, 16>& uuid = c.machine.config().uuid;
