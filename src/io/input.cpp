@@ -16,8 +16,7 @@ void Inputs::remove(InputSink& sink) {
 
 void Inputs::activate(InputSink& sink) {
   const auto at = std::ranges::find(sinks_, &sink, &Entry::sink);
-  if (at == sinks_.end() || at == sinks_.begin()) return;
-  std::rotate(sinks_.begin(), at, at + 1);
+  if (at != sinks_.end()) std::rotate(sinks_.begin(), at, at + 1);
   tell();
 }
 

@@ -63,6 +63,8 @@ class Inputs {
   void add(InputSink& sink);
   void remove(InputSink& sink);
   void activate(InputSink& sink);
+  // What a sink takes is no more what it was.
+  void kinds_changed() { tell(); }
   void set_leds(const InputSink& sink, KeyboardLeds leds);
 
   // For front ends. Without a device that takes it an event is lost; the result says so.
