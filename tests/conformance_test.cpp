@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "hw/core/device_conformance.h"
+#include "hw/display/vga_card.h"
 #include "hw/fw_cfg/fw_cfg.h"
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
@@ -235,10 +236,39 @@ struct IdeRig final : PciConformanceRig {
   Group all{{&ide, &disk, &cd}};
 };
 
+// Video memory is RAM and saved as such; here it must move with the card.
+struct VideoMemory final : Device {
+  VideoMemory() : Device("vram") {}
+  std::string_view type() const override { return "vram"; }
+  void reset(ResetKind) override { block->fill(0, block->size(), std::byte{0}); }
+  void describe(StateVisitor& v) override {
+    std::vector<std::byte> bytes(block->size());
+    block->read(0, bytes);
+    v.field("bytes", bytes);
+    if (!v.loading()) return;
+    bytes.resize(block->size());
+    block->write(0, bytes);
+  }
+  std::shared_ptr<RamBlock> block = RamBlock::create({.size = 64 * 1024}).value();
+};
+
+struct VgaRig final : PciConformanceRig {
+  VgaRig() { plug(vga, PciBus::devfn(2, 0)); }
+  Device& device() override { return all; }
+  VideoMemory memory;
+  Displays displays;
+  VgaCard vga{"vga",
+              {},
+              {machine.io_root, machine.memory_root, machine.time, displays, {}},
+              memory.block,
+              nullptr};
+  Group all{{&vga, &memory}};
+};
+
 template <class Rig>
 struct Conformance : testing::Test {};
 using Rigs = testing::Types<PicRig, PitRig, HpetRig, RtcRig, IoapicRig, LapicRig, InputRig,
-                            SerialRig, SystemPortsRig, DebugRig, FwCfgRig, IdeRig>;
+                            SerialRig, SystemPortsRig, DebugRig, FwCfgRig, IdeRig, VgaRig>;
 TYPED_TEST_SUITE(Conformance, Rigs);
 
 TYPED_TEST(Conformance, ResetWildGuestAndTwin) {

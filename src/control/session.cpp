@@ -2,10 +2,13 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "control/options/chardev_forms.h"
 #include "machine/catalogue/catalogue_tables.h"
 #include "machine/chardevs.h"
+#include "machine/drives.h"
 
 namespace menura {
 
@@ -40,6 +43,7 @@ Result<std::unique_ptr<Session>> Session::build(ProgramOptions options) {
   session->target_ = std::make_unique<MonitorTarget>(machine);
   for (const NamedOptions& object : options.machine.objects)
     TRY(session->target_->objects.create(object), "-object");
+  TRY(session->open_vnc(options));
   TRY(session->open_monitors(options.monitors));
   if (!options.gdb_chardev.empty()) TRY(session->open_gdb(options.gdb_chardev), "-gdb");
   session->target_->start_gdb = [s = session.get()](std::string_view form) {
@@ -57,6 +61,7 @@ Session::~Session() {
   gdb_.reset();
   hmp_monitors_.clear();
   qmp_monitors_.clear();
+  vnc_servers_.clear();
   target_.reset();
   signals_.reset();
 }
@@ -69,6 +74,39 @@ Result<void> Session::open_monitors(const std::vector<MonitorOptions>& monitors)
     else
       qmp_monitors_.push_back(std::make_unique<QmpMonitor>(
           *target_, chardev, monitor.pretty ? QmpFormat::Pretty : QmpFormat::Compact));
+  }
+  return {};
+}
+
+Result<void> Session::open_vnc(const ProgramOptions& options) {
+  Machine& machine = *machine_;
+  const Keymap* keymap = TRY(Keymap::of(options.keyboard_layout));
+  for (const VncOptions& vnc : options.vncs) {
+    VncEnvironment environment{.loop = machine.loop(),
+                               .workers = machine.workers(),
+                               .displays = machine.displays(),
+                               .inputs = machine.inputs(),
+                               .name = machine.config().name,
+                               .keymap = keymap};
+    environment.emit = [&machine](std::string event, Value data) {
+      machine.emit(std::move(event), std::move(data));
+    };
+    if (!vnc.tls_creds.empty()) {
+      environment.tls = TRY(machine.drives().tls().find(vnc.tls_creds), "-vnc tls-creds");
+      TRY(environment.tls->check_endpoint(TlsEndpoint::Server), "-vnc tls-creds");
+      if (environment.tls->kind() == TlsCredentials::Kind::Psk)
+        return fail(Errc::Unsupported, "-vnc tls-creds: VNC knows no pre-shared keys");
+    }
+    if (!vnc.password_secret.empty()) {
+      const std::vector<std::byte> secret =
+          TRY(target_->objects.secret(vnc.password_secret), "-vnc password-secret");
+      environment.password.emplace(reinterpret_cast<const char*>(secret.data()), secret.size());
+    }
+    if (!vnc.audiodev.empty() &&
+        std::ranges::find(options.audiodevs, vnc.audiodev) == options.audiodevs.end())
+      return fail(Errc::NotFound, "-vnc audiodev: there is no audio device '{}'", vnc.audiodev);
+    vnc_servers_.push_back(TRY(VncServer::open(vnc, std::move(environment)), "-vnc {}", vnc.where));
+    target_->vnc_servers.push_back(vnc_servers_.back().get());
   }
   return {};
 }

@@ -16,6 +16,7 @@
 #include "control/monitor/qmp_monitor.h"
 #include "control/options/program_options.h"
 #include "control/qtest_pins.h"
+#include "display/vnc_server.h"
 #include "event/signals.h"
 
 namespace menura {
@@ -36,6 +37,7 @@ class Session {
  private:
   Session() = default;
   Result<void> open_monitors(const std::vector<MonitorOptions>& monitors);
+  Result<void> open_vnc(const ProgramOptions& options);
   Result<void> open_gdb(const std::string& chardev);
   // For the monitor: on this character device from now on, or nowhere (none).
   Result<std::string> start_gdb(std::string_view form);
@@ -47,6 +49,7 @@ class Session {
   std::unique_ptr<MonitorTarget> target_;
   std::vector<std::unique_ptr<QmpMonitor>> qmp_monitors_;
   std::vector<std::unique_ptr<HmpMonitor>> hmp_monitors_;
+  std::vector<std::unique_ptr<VncServer>> vnc_servers_;
   std::unique_ptr<GdbStub> gdb_;
   std::unique_ptr<QtestPins> qtest_pins_;
   std::unique_ptr<QtestLog> qtest_log_;

@@ -95,7 +95,8 @@ Result<std::unique_ptr<TlsSession>> TlsSession::create(
 Result<void> TlsSession::handshake() {
   int status = 0;
   do status = gnutls_handshake(handle_->session);
-  while (status < 0 && !gnutls_error_is_fatal(status));
+  while (status < 0 && status != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(status));
+  if (status == GNUTLS_E_AGAIN) return fail(Errc::Busy, "The TLS handshake goes on");
   if (status < 0) return error(status, "TLS handshake");
   return check_peer();
 }
@@ -125,6 +126,7 @@ Result<size_t> TlsSession::read(Bytes to) {
     if (count >= 0) return static_cast<size_t>(count);
     // A peer that hangs up without goodbye has hung up all the same.
     if (count == GNUTLS_E_PREMATURE_TERMINATION) return size_t{0};
+    if (count == GNUTLS_E_AGAIN) return fail(Errc::Busy, "More has to come through TLS");
     if (gnutls_error_is_fatal(static_cast<int>(count)))
       return error(static_cast<int>(count), "Receiving through TLS");
   }

@@ -31,7 +31,8 @@ class TlsSession {
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
 
-  // Errc::Permission when the peer is not who it should be.
+  // Errc::Permission when the peer is not who it should be. Errc::Busy, here and in read(), when the
+  // transport has nothing to pull now (EAGAIN): to be called again.
   Result<void> handshake();
   // At least one byte; 0: the end. Errc::Io with os_errno when the transport failed.
   Result<size_t> read(Bytes to);

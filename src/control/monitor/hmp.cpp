@@ -142,6 +142,10 @@ constexpr HmpCommand kCommands[] = {
     {"mouse_button", "state", "hold these buttons: 1 left, 2 middle, 4 right, or a sum of them",
      hmp::press_mouse},
     {"mouse_set", "index", "use this mouse, of info mice", hmp::choose_mouse},
+    {"set_password", "vnc password [keep]", "set a password for new clients",
+     hmp::set_new_password},
+    {"expire_password", "vnc now|never|+seconds|seconds", "say how long a password counts",
+     hmp::limit_password},
     // Memory and ports
     {"cpu", "index", "choose the CPU that registers and linear addresses are about", cpu},
     {"x", "/fmt address", "dump memory at a linear address: x /8xb $rsp, x /10i $pc",

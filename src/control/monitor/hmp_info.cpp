@@ -279,6 +279,7 @@ constexpr HmpCommand kSubjects[] = {
     {"hotpluggable-cpus", "", "the places for CPUs", info_hotpluggable_cpus},
     {"trace-events", "[pattern]", "the events that can be traced", info_trace_events},
     {"mice", "", "the mice and tablets, and which is in use", hmp::info_mice},
+    {"vnc", "", "the VNC servers and their clients", hmp::info_vnc},
     {"screen", "[device]", "the screen's size, and what a text mode shows", hmp::info_screen},
     {"chardev", "", "the character devices", info_chardev},
     {"block", "", "the drives", info_block},

@@ -4,6 +4,7 @@
 
 #include "base/units.h"
 #include "control/monitor/qmp_screen.h"
+#include "control/monitor/qmp_vnc.h"
 
 namespace menura::hmp {
 
@@ -73,6 +74,36 @@ Answer info_mice(HmpContext& context, HmpWords) {
     text += format("{} Mouse #{}: {}{}\n", pointer.current ? '*' : ' ', pointer.number,
                    pointer.name, pointer.absolute ? " (absolute)" : "");
   return text.empty() ? "No mouse here\n" : text;
+}
+
+Answer set_new_password(HmpContext& context, HmpWords words) {
+  if (words.size() < 2 || words.size() > 3 || words[0] != "vnc" ||
+      (words.size() == 3 && words[2] != "keep"))
+    return fail(Errc::InvalidArgument, "set_password: expected vnc, a password, and perhaps keep");
+  TRY(set_password(context.target, {.password = std::string(words[1])}));
+  return std::string();
+}
+
+Answer limit_password(HmpContext& context, HmpWords words) {
+  if (words.size() != 2 || words[0] != "vnc")
+    return fail(Errc::InvalidArgument, "expire_password: expected vnc and a time");
+  TRY(expire_password(context.target, {.time = std::string(words[1])}));
+  return std::string();
+}
+
+Answer info_vnc(HmpContext& context, HmpWords) {
+  std::string text;
+  for (const VncServerReply& server : TRY(query_vnc_servers(context.target, {}))) {
+    text +=
+        format("{}: {}\n", server.id, enum_names(server.auth)[static_cast<size_t>(server.auth)]);
+    for (const VncServerReply::Listener& at : server.server)
+      text += format("  listens at {}:{}{}\n", at.at.host, at.at.service,
+                     at.at.websocket ? " (websocket)" : "");
+    for (const VncClientReply& client : server.clients)
+      text += format("  client {}:{}{}\n", client.host, client.service,
+                     client.websocket ? " (websocket)" : "");
+  }
+  return text.empty() ? "There is no VNC server\n" : text;
 }
 
 Answer info_screen(HmpContext& context, HmpWords words) {

@@ -13,6 +13,9 @@ Result<std::string> move_mouse(HmpContext& context, HmpWords words);
 Result<std::string> press_mouse(HmpContext& context, HmpWords words);
 Result<std::string> choose_mouse(HmpContext& context, HmpWords words);
 Result<std::string> info_mice(HmpContext& context, HmpWords words);
+Result<std::string> set_new_password(HmpContext& context, HmpWords words);
+Result<std::string> limit_password(HmpContext& context, HmpWords words);
+Result<std::string> info_vnc(HmpContext& context, HmpWords words);
 Result<std::string> info_screen(HmpContext& context, HmpWords words);
 
 }  // namespace menura::hmp

@@ -21,6 +21,8 @@ struct DumpReply {
   void describe(PropertyVisitor& p);
 };
 
+class VncServer;
+
 struct MonitorTarget {
   explicit MonitorTarget(Machine& m) : machine(m), keys(m), objects(m), exports(m) {}
   Machine& machine;
@@ -28,6 +30,7 @@ struct MonitorTarget {
   Objects objects;
   BlockExports exports;
   DumpReply dump;
+  std::vector<VncServer*> vnc_servers;  // the session's
   bool migration_events = false;
   // `gdbserver FORM`; set by the program. Its answer is for people.
   std::function<Result<std::string>(std::string_view form)> start_gdb = {};

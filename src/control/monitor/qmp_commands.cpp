@@ -12,6 +12,7 @@
 #include "control/monitor/qmp_run.h"
 #include "control/monitor/qmp_screen.h"
 #include "control/monitor/qmp_tools.h"
+#include "control/monitor/qmp_vnc.h"
 
 namespace menura {
 
@@ -123,6 +124,12 @@ constexpr Command kCommands[] = {
     command<&query_block_jobs>("query-block-jobs", "The block jobs and how far they are"),
     command<&query_fdsets>("query-fdsets", "The descriptors of -add-fd"),
     command<&remove_fd>("remove-fd", "Close descriptors of -add-fd"),
+    // VNC
+    command<&query_vnc>("query-vnc", "The first VNC server and its clients"),
+    command<&query_vnc_servers>("query-vnc-servers", "The VNC servers and their clients"),
+    command<&set_password>("set_password", "Set a password for new clients"),
+    command<&expire_password>("expire_password", "Say how long a password counts"),
+    command<&change_vnc_password>("change-vnc-password", "Set VNC's password"),
     // Looking into the guest
     command<&memsave>("memsave", "Save memory at linear addresses to a file"),
     command<&pmemsave>("pmemsave", "Save memory at physical addresses to a file"),

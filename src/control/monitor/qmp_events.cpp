@@ -1,6 +1,7 @@
 // The table of events: what Machine::emit() and the monitors tell clients.
 #include "block/job/job.h"
 #include "control/monitor/qmp_schema.h"
+#include "control/monitor/qmp_vnc.h"
 #include "machine/machine.h"
 
 namespace menura {
@@ -104,6 +105,24 @@ struct BlockJobPendingData {
   }
 };
 
+// As VncServer tells them.
+struct VncServerData {
+  VncClientReply at;
+  std::optional<std::string> auth;
+  void describe(PropertyVisitor& p) {
+    at.describe(p);
+    p.field("auth", auth);
+  }
+};
+struct VncData {
+  VncServerData server;
+  VncClientReply client;
+  void describe(PropertyVisitor& p) {
+    p.field("server", server);
+    p.field("client", client);
+  }
+};
+
 template <class Data>
 constexpr EventKind event(std::string_view name, std::string_view help) {
   return {name, help, shape_of<Data>};
@@ -129,6 +148,9 @@ constexpr EventKind kEvents[] = {
     event<BlockJobData>("BLOCK_JOB_CANCELLED", "A job was ended before its time"),
     event<BlockJobErrorData>("BLOCK_JOB_ERROR", "A job's reading or writing failed"),
     event<BlockJobPendingData>("BLOCK_JOB_PENDING", "A job waits to be finalized"),
+    event<VncData>("VNC_CONNECTED", "A VNC client came; it has yet to show its password"),
+    event<VncData>("VNC_INITIALIZED", "A VNC client is in and sees the screen"),
+    event<VncData>("VNC_DISCONNECTED", "A VNC client went"),
     event<DumpData>("DUMP_COMPLETED", "A dump of the guest's memory is done, or failed"),
 };
 

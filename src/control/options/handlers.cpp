@@ -268,11 +268,13 @@ Result<void> set_no_defaults(CommandLine& line, OptionArgument) {
 
 Result<void> accept_switch(CommandLine&, OptionArgument) { return {}; }
 
-Result<void> add_audio(CommandLine&, OptionArgument argument) {
+Result<void> add_audio(CommandLine& line, OptionArgument argument) {
   AudioOptions audio;
   const Value given =
       TRY(argument.starts_with('{') ? parse_json(argument) : parse_keyval(argument, "driver"));
-  return read_properties(audio, given, "audio options");
+  TRY(read_properties(audio, given, "audio options"));
+  line.options.audiodevs.push_back(audio.id);
+  return {};
 }
 
 // At once: what opens files may be any option behind it.
@@ -354,9 +356,39 @@ Result<void> set_nographic(CommandLine& line, OptionArgument) {
 }
 
 Result<void> set_display(CommandLine& line, OptionArgument argument) {
-  if (argument != "none")
-    return fail(Errc::Unsupported, "expected none, the only display there is, not '{}'", argument);
+  line.display_none = true;  // no window here: the terminal is not its own
+  if (argument == "none") return {};
+  constexpr std::string_view kVnc = "vnc=";
+  if (argument.starts_with(kVnc)) return add_vnc(line, argument.substr(kVnc.size()));
+  return fail(Errc::Unsupported, "expected none or vnc=host:display, not '{}'", argument);
+}
+
+Result<void> add_vnc(CommandLine& line, OptionArgument argument) {
   line.display_none = true;
+  VncOptions vnc;
+  TRY(read_into(vnc, argument, "vnc", "VNC options"));
+  if (vnc.where == "none") return {};
+  for (const VncOptions& other : line.options.vncs)
+    if (other.id == vnc.id)
+      return fail(Errc::Exists, "There is a VNC server '{}' already: give this one an id", vnc.id);
+  line.options.vncs.push_back(std::move(vnc));
+  return {};
+}
+
+Result<void> set_keyboard(CommandLine& line, OptionArgument argument) {
+  TRY(Keymap::of(argument));
+  line.options.keyboard_layout = argument;
+  return {};
+}
+
+// Where the PIIX3 has it, before the devices that are plugged into it.
+Result<void> add_usb(CommandLine& line, OptionArgument) {
+  constexpr std::string_view kId = "usb-bus";
+  std::vector<NamedOptions>& devices = line.options.machine.devices;
+  if (std::ranges::find(devices, kId, &NamedOptions::id) != devices.end()) return {};
+  NamedOptions uhci{.name = "piix3-usb-uhci", .id = std::string(kId)};
+  uhci.options.set("addr", "1.2");
+  devices.insert(devices.begin(), std::move(uhci));
   return {};
 }
 

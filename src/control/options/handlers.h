@@ -71,6 +71,9 @@ std::string netdev_help(const CommandLine& line);
 Result<void> set_nographic(CommandLine& line, OptionArgument argument);
 Result<void> set_display(CommandLine& line, OptionArgument argument);
 std::string display_help(const CommandLine& line);
+Result<void> add_vnc(CommandLine& line, OptionArgument argument);
+Result<void> set_keyboard(CommandLine& line, OptionArgument argument);
+Result<void> add_usb(CommandLine& line, OptionArgument argument);
 Result<void> set_vga(CommandLine& line, OptionArgument argument);
 // Hardware that scripts turn off, and that is not there anyway.
 enum class Absent : u8 { Parallel, Audio };

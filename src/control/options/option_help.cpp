@@ -100,7 +100,7 @@ Result<std::string> chardev_properties_help(std::string_view kind) {
 
 std::string forms_help(const CommandLine&) { return format("Forms: {}\n", kChardevForms); }
 
-std::string display_help(const CommandLine&) { return "Kinds of displays:\nnone\n"; }
+std::string display_help(const CommandLine&) { return "Kinds of displays:\nnone\nvnc\n"; }
 
 std::string object_help(const CommandLine&) {
   std::string text = "Kinds of objects:\n";

@@ -11,6 +11,7 @@
 
 #include "base/code_log.h"
 #include "control/sandbox/sandbox.h"
+#include "display/vnc_server.h"
 #include "machine/catalogue.h"
 #include "machine/config.h"
 
@@ -69,6 +70,9 @@ struct ProgramOptions {
   std::string gdb_chardev;    // empty: none
   std::string qtest_chardev;  // empty: none
   std::string qtest_log;      // a path; empty: none
+  std::vector<VncOptions> vncs;
+  std::vector<std::string> audiodevs;     // ids
+  std::string keyboard_layout = "en-us";  // -k
   std::string pidfile;
   std::string user;  // -runas; empty: stays who it is
   bool daemonize = false;

@@ -81,6 +81,9 @@ MachineConfig with_everything() {
                                .interface = DriveOptions::Interface::None,
                                .media = is_cd ? Media::Cdrom : Media::Disk,
                                .readonly = true});
+    if (kind.name == "usb-tablet")  // a third one on a bus of two ports
+      config.devices.push_back(
+          {.name = "piix3-usb-uhci", .id = "usb2", .options = Value::object()});
     config.devices.push_back({.name = std::string(kind.name),
                               .id = "added-" + std::string(kind.name),
                               .options = minimal_options(kind.name)});

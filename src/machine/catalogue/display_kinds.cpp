@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "hw/display/vga_card.h"
+#include "hw/pci/pci_bus.h"
 #include "machine/catalogue/device_kinds.h"
 #include "machine/machine.h"
 

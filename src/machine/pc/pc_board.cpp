@@ -281,8 +281,7 @@ Result<void> PcBoard::build_display() {
 }
 
 Result<void> PcBoard::build_user_devices() {
-  for (const NamedOptions& device : machine_.config().devices)
-    TRY(build_device(device), "-device");
+  for (const NamedOptions& device : machine_.config().devices) TRY(build_device(device), "-device");
   return {};
 }
 
