@@ -24,7 +24,7 @@ void Vbe::describe(StateVisitor& v) {
 }
 
 void Vbe::restored() {
-  if (!is_depth(registers_[kBpp])) registers_[kBpp] = 8;
+  if (registers_[kBpp] != 0 && !is_depth(registers_[kBpp])) registers_[kBpp] = 8;
   registers_[kEnable] &= kOn | kGetCapabilities | kWideDac | kLinear | kKeepMemory;
   if (enabled()) fit();
 }

@@ -234,6 +234,9 @@ TEST(CatalogueTest, TheWildGuestReachesEveryDeviceWithAState) {
   touched.erase("added-virtconsole");
   touched.erase("added-scsi-hd");
   touched.erase("added-virtserialport");
+  // A USB device hears only of schedules that somebody has written.
+  for (const char* usb : {"added-usb-kbd", "added-usb-mouse", "added-usb-tablet"})
+    touched.erase(usb);
   std::vector<std::string> left;
   for (const auto& [name, is_touched] : touched)
     if (!is_touched) left.push_back(name);
