@@ -106,7 +106,7 @@ bool verify(const Expectation& wanted, ConstBytes bytes, u64 offset) {
   const ConstBytes part = bytes.subspan(wanted.start, wanted.length);
   if (std::ranges::all_of(part, [&](std::byte b) { return b == *wanted.pattern; })) return true;
   std::printf("Pattern verification failed at offset %llu, %zu bytes\n",
-              static_cast<unsigned long long>(offset + wanted.start), part.size());
+              static_cast<unsigned long long>(offset) + wanted.start, part.size());
   return false;
 }
 
