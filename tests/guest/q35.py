@@ -31,7 +31,9 @@ wait
 echo 3 >/proc/sys/vm/drop_caches
 echo after $(sha256sum /dev/sda | cut -d' ' -f1)
 echo cpus $(grep -c '^processor' /proc/cpuinfo)
-echo errors $(dmesg | grep -ci 'ata.*error\\|exception Emask\\|timed out\\|BUG:\\|Oops')
+dmesg | grep -i 'ata.*error\\|exception Emask\\|timed out\\|BUG:\\|Oops' > /errors
+cat /errors
+echo errors $(wc -l < /errors)
 """
 MIB = 1 << 20
 

@@ -131,9 +131,9 @@ Result<std::string> info_block_jobs(HmpContext& context, HmpWords) {
   if (jobs.empty()) return std::string("No active jobs\n");
   std::string text;
   for (const BlockJobInfo& job : jobs)
-    text += format("Type {}, device {}: {} of {} bytes, speed limit {} bytes/s, {}{}\n",
-                   enum_names(job.type)[static_cast<size_t>(job.type)], job.device, job.offset,
-                   job.len, job.speed, enum_names(job.status)[static_cast<size_t>(job.status)],
+    text += format("Type {}, device {}: {} of {} bytes, speed limit {} bytes/s, {}{}\n", job.type,
+                   job.device, job.offset, job.len, job.speed,
+                   enum_names(job.status)[static_cast<size_t>(job.status)],
                    job.error ? ": " + *job.error : "");
   return text;
 }

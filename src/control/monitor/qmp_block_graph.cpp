@@ -1,6 +1,7 @@
 #include "control/monitor/qmp_block_graph.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -227,6 +228,7 @@ Result<Step> backup_step(MonitorTarget& target, const Value& data) {
   return step;
 }
 
+// In the order of TransactionKind.
 struct ActionKind {
   std::string_view name;
   Result<Step> (*run)(MonitorTarget& target, const Value& data);
@@ -281,6 +283,15 @@ Result<Nothing> alone(MonitorTarget& target, const std::function<Result<Step>()>
 
 }  // namespace
 
+std::span<const std::string_view> enum_names(TransactionKind) {
+  static constexpr auto kNames = [] {
+    std::array<std::string_view, std::size(kActions)> names;
+    for (size_t i = 0; i < names.size(); i++) names[i] = kActions[i].name;
+    return names;
+  }();
+  return kNames;
+}
+
 void TransactionAction::describe(PropertyVisitor& p) {
   p.required("type", type, "the command");
   p.field("data", data, "its arguments");
@@ -292,14 +303,8 @@ Result<Nothing> transaction(MonitorTarget& target, const BlockTransaction& argum
   std::vector<Step> steps;
   const Graph::Change change(target.machine.drives().graph());
   for (const TransactionAction& action : arguments.actions) {
-    const auto kind = std::ranges::find(kActions, action.type, &ActionKind::name);
-    std::vector<std::string_view> names;
-    for (const ActionKind& known : kActions) names.push_back(known.name);
-    Result<Step> step =
-        kind != std::end(kActions)
-            ? kind->run(target, action.data.is_null() ? Value::object() : action.data)
-            : Result<Step>(fail(Errc::InvalidArgument, "There is no action '{}'{}", action.type,
-                                suggestion(action.type, names)));
+    Result<Step> step = kActions[static_cast<size_t>(action.type)].run(
+        target, action.data.is_null() ? Value::object() : action.data);
     if (step) {
       steps.push_back(std::move(*step));
       continue;

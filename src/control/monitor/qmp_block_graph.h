@@ -58,8 +58,22 @@ struct ChangeBackingFile {
 };
 Result<Nothing> change_backing_file(MonitorTarget& target, const ChangeBackingFile& arguments);
 
+enum class TransactionKind : u8 {
+  Abort,
+  BitmapAdd,
+  BitmapClear,
+  BitmapDisable,
+  BitmapEnable,
+  BitmapMerge,
+  BitmapRemove,
+  BlockdevBackup,
+  BlockdevSnapshot,
+  BlockdevSnapshotSync,
+  DriveBackup
+};
+std::span<const std::string_view> enum_names(TransactionKind);
 struct TransactionAction {
-  std::string type;
+  TransactionKind type = TransactionKind::Abort;
   Value data;
   void describe(PropertyVisitor& p);
 };

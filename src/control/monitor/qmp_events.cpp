@@ -75,20 +75,40 @@ struct BlockJobData {
   JobType type = JobType::Stream;
   std::string device;
   u64 len = 0, offset = 0, speed = 0;
-  std::optional<std::string> error;
   void describe(PropertyVisitor& p) {
     p.field("type", type);
     p.field("device", device);
     p.field("len", len);
     p.field("offset", offset);
     p.field("speed", speed);
+  }
+};
+
+struct BlockJobEndData {
+  BlockJobData job;
+  std::optional<std::string> error;
+  void describe(PropertyVisitor& p) {
+    job.describe(p);
     p.field("error", error);
   }
 };
 
+enum class JobIo : u8 { Read, Write };
+std::span<const std::string_view> enum_names(JobIo) {
+  static constexpr std::string_view kNames[] = {"read", "write"};
+  return kNames;
+}
+// What the job did about it.
+enum class ErrorFollowUp : u8 { Ignore, Report, Stop };
+std::span<const std::string_view> enum_names(ErrorFollowUp) {
+  static constexpr std::string_view kNames[] = {"ignore", "report", "stop"};
+  return kNames;
+}
+
 struct BlockJobErrorData {
-  std::string device, operation;
-  OnError action = OnError::Report;
+  std::string device;
+  JobIo operation = JobIo::Read;
+  ErrorFollowUp action = ErrorFollowUp::Report;
   void describe(PropertyVisitor& p) {
     p.field("device", device);
     p.field("operation", operation);
@@ -144,7 +164,7 @@ constexpr EventKind kEvents[] = {
     event<ExportData>("BLOCK_EXPORT_DELETED", "An export has ended"),
     event<JobStatusData>("JOB_STATUS_CHANGE", "A job came to another state"),
     event<BlockJobData>("BLOCK_JOB_READY", "A job can be completed"),
-    event<BlockJobData>("BLOCK_JOB_COMPLETED", "A job has ended, well or with an error"),
+    event<BlockJobEndData>("BLOCK_JOB_COMPLETED", "A job has ended, well or with an error"),
     event<BlockJobData>("BLOCK_JOB_CANCELLED", "A job was ended before its time"),
     event<BlockJobErrorData>("BLOCK_JOB_ERROR", "A job's reading or writing failed"),
     event<BlockJobPendingData>("BLOCK_JOB_PENDING", "A job waits to be finalized"),

@@ -474,7 +474,8 @@ Result<std::vector<BlockJobInfo>> query_block_jobs(MonitorTarget& target, const 
     const JobOptions& options = job->options();
     if (options.type == JobType::Create) continue;
     BlockJobInfo info;
-    info.type = options.type, info.device = options.id;
+    info.type = enum_names(options.type)[static_cast<size_t>(options.type)];
+    info.device = options.id;
     info.len = job->total(), info.offset = job->progress(), info.speed = job->speed();
     info.busy = job->status() == JobStatus::Running || job->status() == JobStatus::Ready;
     info.paused = job->paused(), info.ready = job->ready(), info.status = job->status();

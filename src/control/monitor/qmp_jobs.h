@@ -127,8 +127,7 @@ Result<std::vector<JobInfo>> query_jobs(MonitorTarget& target, const Nothing&);
 enum class IoStatus : u8 { Ok, Failed, NoSpace };
 std::span<const std::string_view> enum_names(IoStatus);
 struct BlockJobInfo {
-  JobType type = JobType::Stream;
-  std::string device;
+  std::string type, device;
   u64 len = 0, offset = 0, speed = 0;
   bool busy = false, paused = false, ready = false, auto_finalize = true, auto_dismiss = true;
   IoStatus io_status = IoStatus::Ok;
