@@ -55,8 +55,8 @@ Result<UniqueFd> listen_tcp(const std::string& host, u32 port) {
   std::vector<const addrinfo*> order;
   for (const addrinfo* at = found; at; at = at->ai_next) order.push_back(at);
   if (host.empty())
-    std::ranges::stable_partition(order,
-                                  [](const addrinfo* a) { return a->ai_family == AF_INET6; });
+    std::stable_partition(order.begin(), order.end(),
+                          [](const addrinfo* a) { return a->ai_family == AF_INET6; });
   int last_errno = EADDRNOTAVAIL;
   for (const addrinfo* at : order) {
     UniqueFd fd(::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

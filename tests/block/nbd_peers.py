@@ -400,9 +400,12 @@ def lives_and_ends_as_told():
     listening.listen(5)
     port = listening.getsockname()[1]
 
-    process = subprocess.Popen(["/bin/sh", "-c", f"LISTEN_PID=$$ LISTEN_FDS=1 exec {NBD} -f raw -r {file}"], pass_fds=[listening.fileno()],
-                               preexec_fn=lambda: os.dup2(listening.fileno(), 3), close_fds=False)
-    run("nbdinfo", f"nbd://127.0.0.1:{port}")
+    process = subprocess.Popen(["/bin/sh", "-c", f"LISTEN_PID=$$ LISTEN_FDS=1 exec {NBD} -f raw -r {file}"], pass_fds=[listening.fileno(), 3],
+                               preexec_fn=lambda: os.dup2(listening.fileno(), 3))
+    listening.close()
+    client = nbd.NBD()
+    client.connect_tcp("127.0.0.1", str(port))
+    client.shutdown()
     equal(process.wait(timeout=10), 0)
     # TCP
     with server(NBD, "-t", "-b", "127.0.0.1", "-p", str(port + 1), "-f", "raw", file,

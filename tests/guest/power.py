@@ -37,7 +37,7 @@ def perform(system, action):
 
 def await_shell(system):
     system.expect("INIT-REACHED")
-    system.expect("# $")
+    system.expect(r"root# ")
 
 
 def main():

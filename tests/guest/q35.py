@@ -31,7 +31,7 @@ wait
 echo 3 >/proc/sys/vm/drop_caches
 echo after $(sha256sum /dev/sda | cut -d' ' -f1)
 echo cpus $(grep -c '^processor' /proc/cpuinfo)
-dmesg | grep -i 'ata.*error\\|exception Emask\\|timed out\\|BUG:\\|Oops' > /errors
+dmesg | grep -i 'ata.*error\\|exception Emask\\|timed out\\|BUG:\\|Oops:' > /errors
 cat /errors
 echo errors $(wc -l < /errors)
 """

@@ -19,7 +19,7 @@ DRIVERS = {"i6300esb": "i6300esb", "ib700": "ib700wdt"}
 
 def await_shell(system):
     system.expect("INIT-REACHED")
-    system.expect("# $")
+    system.expect(r"root# ")
 
 
 def let_end(system, device):
