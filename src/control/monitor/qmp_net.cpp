@@ -1,5 +1,6 @@
 #include "control/monitor/qmp_net.h"
 
+#include "control/monitor/qmp_objects.h"
 #include "machine/netdevs.h"
 #include "net/config.h"
 
@@ -25,12 +26,8 @@ Shape NetdevAdd::shape() {
 Result<NetdevAdd> NetdevAdd::read(const Value& given) {
   NetdevAdd add;
   add.netdev.options = given;
-  for (const auto& [name, into] : {std::pair{"type", &add.netdev.name}, {"id", &add.netdev.id}}) {
-    const Value* value = given.find(name);
-    if (!value) return fail(Errc::InvalidArgument, "Parameter '{}' is missing", name);
-    *into = TRY(detail::to_text(*value), "Parameter '{}'", name);
-    add.netdev.options.erase(name);
-  }
+  add.netdev.name = TRY(take_text(add.netdev.options, "type"));
+  add.netdev.id = TRY(take_text(add.netdev.options, "id"));
   return add;
 }
 

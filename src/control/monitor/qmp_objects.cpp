@@ -42,9 +42,6 @@ Shape ObjectAdd::shape() {
   return shape;
 }
 
-namespace {
-
-// A text member, which it loses.
 Result<std::string> take_text(Value& object, std::string_view name) {
   const Value* value = object.find(name);
   if (!value) return fail(Errc::InvalidArgument, "'{}' is wanted and was not said", name);
@@ -53,7 +50,7 @@ Result<std::string> take_text(Value& object, std::string_view name) {
   return text;
 }
 
-}  // namespace
+namespace {}  // namespace
 
 Result<ObjectAdd> ObjectAdd::read(const Value& given) {
   ObjectAdd add;

@@ -8,6 +8,9 @@
 
 namespace menura {
 
+// A text member that must be there; the object loses it.
+Result<std::string> take_text(Value& object, std::string_view name);
+
 struct PathQuery {
   std::string path;
   void describe(PropertyVisitor& p);
