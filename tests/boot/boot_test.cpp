@@ -124,6 +124,22 @@ TEST_P(BootTest, SeaBiosBootsADisk) {
   expect_proof(run(std::move(c), folder, kSeconds), true);
 }
 
+// SeaBIOS and the boot sector once more, each block of theirs translated and stepped, and compared.
+TEST(LockstepTest, SeaBiosBootsADiskWithoutADifference) {
+  Folder folder;
+  const std::string image = folder / "disk.img";
+  std::filesystem::copy_file(MENURA_BOOT_FOLDER "/hello.bin", image);
+  std::filesystem::resize_file(image, 1 << 20);
+  MachineConfig c;
+  NamedOptions accel{.name = "jit", .id = {}, .options = Value::object()};
+  accel.options.set("lockstep", "interp");
+  c.accelerators.push_back(std::move(accel));
+  c.drives.push_back({.file = image});
+  const Outcome outcome = run(std::move(c), folder, 120);
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_NE(outcome.serial.find("menura: timer ticks"), std::string::npos) << outcome.serial;
+}
+
 // By the modern interface and by the legacy one; the first disk is not the one to boot from.
 TEST_P(BootTest, SeaBiosBootsTheVirtioDiskOfTheLowestBootIndex) {
   for (const bool legacy : {false, true}) {

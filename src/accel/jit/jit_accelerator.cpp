@@ -114,6 +114,13 @@ Result<std::unique_ptr<JitAccelerator>> JitAccelerator::create(const Accelerator
                                                                const engine::JitOptions& options) {
   if (const std::string_view missing = x64::missing_host_feature(); !missing.empty())
     return fail(Errc::Unsupported, "The JIT needs a host CPU with {}", missing);
+  if (options.lockstep && context.max_cpus > 1)
+    return fail(Errc::Unsupported,
+                "lockstep=interp compares one CPU, not {}: others would change "
+                "its memory meanwhile",
+                context.max_cpus);
+  if (options.lockstep && options.block_limit == 0)
+    return fail(Errc::InvalidArgument, "lockstep=interp needs translated code: not backend=interp");
   std::unique_ptr<engine::Translations> code = TRY(engine::Translations::create(
       options, {engine::slow_load, engine::slow_store, engine::step_path}, context.max_cpus));
   return std::unique_ptr<JitAccelerator>(

@@ -16,20 +16,25 @@ namespace {
 bool wanted(LogItem item, u64 pc) { return code_logged(item) && code_log_wants(pc); }
 
 std::string guest_code(const ir::Block& block, std::span<const u8> code) {
+  return print_guest_code(block.key, block.pcs, code);
+}
+
+}  // namespace
+
+std::string print_guest_code(const ir::Key& key, std::span<const u64> pcs,
+                             std::span<const u8> code) {
   using namespace jit::x86;
-  const Decoder decoder{static_cast<Mode>(block.key.mode & mode_bit::kCodeSize), FeatureSet::all()};
+  const Decoder decoder{static_cast<Mode>(key.mode & mode_bit::kCodeSize), FeatureSet::all()};
   std::string text;
-  for (size_t i = 0; i + 1 < block.pcs.size(); ++i) {
-    const u64 pc = block.pcs[i];
-    const std::span<const u8> bytes = code.subspan(pc - block.key.pc).first(block.pcs[i + 1] - pc);
+  for (size_t i = 0; i + 1 < pcs.size(); ++i) {
+    const u64 pc = pcs[i];
+    const std::span<const u8> bytes = code.subspan(pc - key.pc).first(pcs[i + 1] - pc);
     std::string hex;
     for (const u8 byte : bytes) hex += format("{:02x}", byte);
     text += format("{:#018x}:  {:<22} {}\n", pc, hex, print(decoder.decode(bytes), pc));
   }
   return text;
 }
-
-}  // namespace
 
 void log_said(const ir::Block& block, std::span<const u8> code) {
   const u64 pc = block.key.pc;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "cpu/x86/fault.h"
@@ -14,6 +15,9 @@
 
 namespace menura::engine {
 
+// A line per instruction: address, bytes, text. `code` begins at the first pc; the last is the end.
+std::string print_guest_code(const ir::Key& key, std::span<const u64> pcs,
+                             std::span<const u8> code);
 void log_said(const ir::Block& block, std::span<const u8> code);
 void log_optimised(const ir::Block& block);
 // `host` as written, `runs_at` where it is executed.

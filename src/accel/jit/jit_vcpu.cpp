@@ -6,7 +6,6 @@
 
 #include "accel/jit/jit_log.h"
 #include "base/bits.h"
-#include "base/code_log.h"
 #include "cpu/x86/smm.h"
 
 namespace menura::engine {
@@ -80,6 +79,7 @@ JitVcpu::JitVcpu(const AcceleratorContext& machine, JitShared& shared, const Jit
     const x86::CpuidLeaf l = mmu_.cpuid(leaf, subleaf);
     return jit::x86::CpuidRegisters{l.eax, l.ebx, l.ecx, l.edx};
   });
+  if (options_.lockstep) mmu_.set_journal(&journal_);
   s_.reset(x86::State::ResetCause::PowerOn, signature_, bootstrap_);
   mode_changed();
   code_.join(author_);
@@ -215,7 +215,7 @@ void JitVcpu::safepoint() {
 
 // What the miss routine would have found, had it known the page.
 const u8* JitVcpu::known_target(u64 pc) {
-  if (block_->code_tag == ir::kNoTag || code_logged(LogItem::NoChain)) return nullptr;
+  if (block_->code_tag == ir::kNoTag || !chains()) return nullptr;
   const x86::OrFault<std::span<const u8>> code = mmu_.code_at(pc);
   if (!code || code->empty()) return nullptr;
   const u64 page = reinterpret_cast<u64>(code->data()) & ~u64{4095}, tag = page | block_->code_tag;
@@ -243,9 +243,11 @@ std::optional<Exit> JitVcpu::turn() {
   const bool one_by_one =
       (s_.rflags & x86::kTf) || s_.interrupt_shadow || options_.block_limit == 0;
   if (one_by_one) return step();
+  drop_rf();
+  if (options_.lockstep) return lockstep_turn();
   // The jump cache knows the block, or its empty entry leads back here.
   const u8* code = static_cast<const u8*>(mmu_.context().jumps[ir::jump_index(s_.rip)]);
-  if (code_logged(LogItem::NoChain)) code = code_.cache().executable(code_.routines().look_up);
+  if (!chains()) code = code_.cache().executable(code_.routines().look_up);
   for (;;) {
     const u64 entered = generation_;
     enter(code);
@@ -266,7 +268,7 @@ std::optional<Exit> JitVcpu::turn() {
     code = code_.cache().executable(block->checked);
     log_entry(s_);
     const u64 link = info >> 8;
-    if (code_logged(LogItem::NoChain)) continue;
+    if (!chains()) continue;
     note_target(*block, code);
     if (link == 0)
       mmu_.context().jumps[ir::jump_index(s_.rip)] = code;
@@ -313,6 +315,11 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
   return code_.translate(author_, key, bytes, next);
 }
 
+// It lets an instruction pass its breakpoint; without breakpoints nobody sees when it goes.
+void JitVcpu::drop_rf() {
+  if (!(mode_key_.mode & jit::x86::mode_bit::kStepwise)) s_.rflags &= ~u64{x86::kRf};
+}
+
 // Whether turn() must be asked before the next instruction.
 bool JitVcpu::wants_attention() const {
   const bool interruptible =
@@ -330,6 +337,11 @@ const void* JitVcpu::step_inside(const Insn* insn, const void* back) {
   const ir::Context* context = &mmu_.context();
   const ir::Key mode = mode_key_;
   s_.rflags = unpack_flags(s_.rflags, block_->flags);
+  if (options_.lockstep) {  // the block ends in front of it
+    block_->flags = pack_flags(s_.rflags);
+    block_->exit_info = x64::exit_info(ir::ExitReason::Step);
+    return nullptr;
+  }
   stop_ = insn ? step(*insn) : step();
   const bool shadow = s_.interrupt_shadow;
   block_->host_rsp = host_rsp;  // a thunk had its own
@@ -343,10 +355,11 @@ const void* JitVcpu::step_inside(const Insn* insn, const void* back) {
     if (sti && !stop_) s_.interrupt_shadow = shadow;
     return nullptr;
   }
+  drop_rf();
   mmu_.activate();
   const bool same = context == &mmu_.context() && mode == mode_key_ && dropped == code_.dropped();
   if (insn && same && s_.rip == pc + insn->length) return back;
-  if (code_logged(LogItem::NoChain)) return code_.cache().executable(code_.routines().look_up);
+  if (!chains()) return code_.cache().executable(code_.routines().look_up);
   return mmu_.context().jumps[ir::jump_index(s_.rip)];
 }
 

@@ -10,10 +10,12 @@
 
 #include "accel/accelerator.h"
 #include "accel/jit/guest_tsc.h"
+#include "accel/jit/lockstep.h"
 #include "accel/jit/soft_mmu.h"
 #include "accel/jit/statistics.h"
 #include "accel/jit/translations.h"
 #include "accel/jit/vcpu_block.h"
+#include "base/code_log.h"
 #include "cpu/x86/delivery.h"
 #include "event/tape.h"
 #include "jit/front/x86/execute.h"
@@ -78,7 +80,10 @@ class JitVcpu final : public Vcpu, private CpuSide {
   std::optional<Exit> interrupts();
   std::optional<Exit> turn();
   void enter(const u8* code);
+  // Whether blocks go on to other blocks by themselves.
+  bool chains() const { return !options_.lockstep && !code_logged(LogItem::NoChain); }
   bool wants_attention() const;
+  void drop_rf();
   // Drops the translations of pages that devices wrote to.
   void forget_written();
   TranslatedBlock* block_at(u64 pc);
@@ -106,6 +111,15 @@ class JitVcpu final : public Vcpu, private CpuSide {
   x86::OrFault<void> run_with_memory(const Insn& insn);
   x86::OrFault<void> run_on_copy(const Insn& insn, u64 linear, u64 beyond);
   x86::OrFault<void> run_thunk(const Insn& insn, void* pointer);
+
+  // lockstep=interp: lockstep.cpp.
+  std::optional<Exit> lockstep_turn();
+  bool step_through(const TranslatedBlock& block, size_t count);
+  std::optional<size_t> executed(const TranslatedBlock& block, ir::ExitReason reason) const;
+  u64 flags_undefined(const TranslatedBlock& block, size_t count) const;
+  u64 flags_wanted(const TranslatedBlock& block, u64 pc);
+  Exit disagree(const TranslatedBlock& block, const x86::State& before, size_t count,
+                const std::string& how);
 
   // For a debugger: debug.cpp.
   std::optional<Exit> debugged_turn();
@@ -182,6 +196,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   DebugControl debug_;
   std::vector<std::optional<u64>> watched_;  // of debug_.points, before the next instruction
   std::optional<u64> stopped_at_;            // rip of the last stop
+  Journal journal_;                          // in lockstep
   JitStatistics statistics_;
   std::string failure_;
   std::function<void()> destroyed_;

@@ -144,7 +144,7 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   context_->load[at] = {page, host};
   if (t.page_size > 4096) pool_.current().note_large(linear);
   const bool dirtied = part.range->dirty_clients != 0;
-  if (!t.writable || part.range->readonly || dirtied) return;
+  if (!t.writable || part.range->readonly || dirtied || journal_) return;
   // Another vCPU may be translating code in this page: entered first, then looked at.
   pool_.current().note_stored(*context_, host, page);
   ContextSet::enter(context_->store[at], page, host);
@@ -164,6 +164,7 @@ void* SoftMmu::fill(u64 linear, u32 size, PageAccess access) {
     if (code_.line_has_code(part.host, size)) return nullptr;
     if (part.range->dirty_clients)
       part.range->ram->mark_written(part.range->offset_of(GuestAddr{translation.physical}), size);
+    note_store(part.host, translation.physical, size);
   }
   insert(linear, translation, part);
   return part.host;
@@ -179,6 +180,7 @@ std::byte* SoftMmu::plain_ram(u64 linear, u64 size, PageAccess access) {
     if (code_.line_has_code(found->host, size)) return nullptr;
     if (found->range->dirty_clients)
       found->range->ram->mark_written(found->range->offset_of(GuestAddr{found->physical}), size);
+    note_store(found->host, found->physical, size);
   }
   return found->host;
 }
@@ -202,8 +204,10 @@ OrFault<void*> SoftMmu::direct(u64 linear, u64 size, PageAccess access) {
   const Part part = TRY(locate(linear, access, Privilege::Current));
   if (!part.host || part.range->last < GuestAddr{part.physical + size - 1}) return nullptr;
   note_access(linear, size, access);
-  if (access == PageAccess::Write)
+  if (access == PageAccess::Write) {
     part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), size);
+    note_store(part.host, part.physical, size);
+  }
   return static_cast<void*>(part.host);
 }
 
@@ -251,6 +255,7 @@ void SoftMmu::device_write(u64 physical, ConstBytes from) {
 }
 
 void SoftMmu::ram_write(const Part& part, ConstBytes from) {
+  note_store(part.host, part.physical, from.size());
   copy_single(part.host, from.data(), from.size());
   wrote(part.host, from.size());
   part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), from.size());
@@ -320,6 +325,7 @@ OrFault<Bytes> SoftMmu::window(u64 linear, u64 size, PageAccess access, Privileg
   if (access == PageAccess::Write) {
     if (code_.page_has_code(part.host)) return Bytes{};
     part.range->ram->mark_written(part.range->offset_of(GuestAddr{part.physical}), size);
+    note_store(part.host, part.physical, size);
   }
   // Translated code may do the next one by itself.
   if (privilege == Privilege::Current) insert(linear, t, part);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "accel/accelerator.h"
+#include "accel/jit/lockstep.h"
 #include "accel/jit/translations.h"
 #include "cpu/x86/bus.h"
 #include "cpu/x86/paging.h"
@@ -47,6 +48,8 @@ class SoftMmu final : public x86::CpuBus {
   ir::Context& context() { return *context_; }
   // The TSC was set from outside: deadlines are measured against it.
   void tell_tsc();
+  // From now on translated code makes no store by itself, and all are noted there.
+  void set_journal(Journal* journal) { journal_ = journal; }
   // Writes the GS base: before translated code runs.
   void activate();
   // Translated code has run: it changes EFLAGS.AC, and the context with it, by itself.
@@ -123,6 +126,9 @@ class SoftMmu final : public x86::CpuBus {
   std::byte* plain_ram(u64 linear, u64 size, x86::PageAccess access);
   const FlatRange* range_at(u64 physical);
   bool lapic_claims(u64 physical) const;
+  void note_store(void* host, u64 physical, u64 size) {
+    if (journal_) journal_->note(host, physical, size);
+  }
   void device_read(u64 physical, Bytes to);
   void device_write(u64 physical, ConstBytes from);
   void note_access(u64 linear, u64 size, x86::PageAccess access);
@@ -160,6 +166,7 @@ class SoftMmu final : public x86::CpuBus {
   bool device_read_ = false;
   bool watching_ = false;  // a data or I/O breakpoint is armed
   u64 watched_ = 0;        // DR6 bits
+  Journal* journal_ = nullptr;
 };
 
 }  // namespace menura::engine

@@ -61,6 +61,9 @@ std::string print_vcpu(const JitStatistics& s) {
   text += format(
       "  TLB flushes         {} of all, {} but global pages, {} of a page; {} PCIDs entered\n",
       s.flushes.all, s.flushes.local, s.flushes.pages, s.flushes.switches);
+  if (s.compared)
+    text += format("  in lockstep         {} blocks agreed over {} instructions\n", s.compared,
+                   s.compared_instructions);
   text += format("  spinning            gave its host CPU away {} times\n", s.relaxed);
   text += format("  stepped             {} instructions, most often:\n", s.steps);
   return text + most_stepped(s);

@@ -44,7 +44,8 @@ struct JitStatistics {
   u64 misses = 0;   // look-ups beyond the jump cache
   u64 relaxed = 0;  // times it gave its host CPU away in a loop of PAUSE
   u64 tlb_misses = 0;
-  u64 slow_accesses = 0;  // of them: not to be done by translated code
+  u64 slow_accesses = 0;                        // of them: not to be done by translated code
+  u64 compared = 0, compared_instructions = 0;  // blocks in lockstep, and what they executed
   std::array<u64, static_cast<size_t>(jit::x86::Mnemonic::Count)> stepped{};
 };
 

@@ -119,7 +119,8 @@ Outcome JitVcpu::execute_foreign(const Insn& insn) {
   constexpr u64 kTicks = 1 << 16;
   const bool reads_tsc =
       insn.mnemonic == jit::x86::Mnemonic::Rdtsc || insn.mnemonic == jit::x86::Mnemonic::Rdtscp;
-  if (reads_tsc && outcome.what == Outcome::Done) block_->tsc_until = __rdtsc() + kTicks;
+  if (reads_tsc && outcome.what == Outcome::Done && !options_.lockstep)
+    block_->tsc_until = __rdtsc() + kTicks;
   return outcome;
 }
 

@@ -58,6 +58,7 @@ class TestMachine {
   u64 code() const { return address(*code_); }
   Vcpu& cpu(unsigned index = 0) { return *cpus_.at(index); }
   JitReport report() const { return accelerator_->report(); }
+  Translations& translations() { return accelerator_->translations(); }
   void load(u64 offset, std::span<const u8> bytes) {
     AccessStatus done = memory_.write(GuestAddr{code() + offset}, std::as_bytes(bytes));
     ensure(done == AccessStatus::Ok, "a test's code fits");

@@ -36,6 +36,7 @@ struct JitOptions {
   unsigned block_limit = 64;    // guest instructions in a block; 0: none, everything is stepped
   opt::PassSet passes = {};     // opt=
   std::shared_ptr<jit::PerfMap> perf_map = {};  // perf-map=on
+  bool lockstep = false;  // lockstep=interp: each block is also stepped, and compared
 };
 
 class Translations {

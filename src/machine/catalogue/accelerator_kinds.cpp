@@ -106,11 +106,14 @@ Result<std::unique_ptr<Accelerator>> make_kvm(Machine& machine, const Accelerato
 struct JitProperties {
   Size tb_size{64 << 20};
   std::string backend = "x64";
+  std::string lockstep = "off";
   std::string passes;
   bool perf_map = false;
   void describe(PropertyVisitor& p) {
     p.field("tb-size", tb_size, "translated code kept");
     p.field("backend", backend, "x64 translates, interp executes each instruction by itself");
+    p.field("lockstep", lockstep,
+            "interp: execute each block both ways, and stop where they disagree");
     p.field("opt", passes, "passes to leave out, as -flags or -all, separated by ':'");
     p.field("perf-map", perf_map, "write /tmp/perf-PID.map for Linux' perf");
   }
@@ -125,6 +128,10 @@ Result<std::unique_ptr<Accelerator>> make_jit(Machine& machine, const Accelerato
   else if (properties.backend != "x64")
     return fail(Errc::InvalidArgument, "-accel jit,backend=: expected x64 or interp, not '{}'",
                 properties.backend);
+  if (properties.lockstep != "interp" && properties.lockstep != "off")
+    return fail(Errc::InvalidArgument, "-accel jit,lockstep=: expected interp or off, not '{}'",
+                properties.lockstep);
+  options.lockstep = properties.lockstep == "interp";
   options.passes = TRY(opt::parse_passes(properties.passes), "-accel jit,opt=");
   if (properties.perf_map) options.perf_map = TRY(jit::PerfMap::create());
   return std::unique_ptr<Accelerator>(
