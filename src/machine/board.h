@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,11 +59,14 @@ class Board {
   BootOrder& boot_order() { return boot_order_; }
   // Where ATA drives are plugged, by name: "ide.0", "ahci0.3". Controllers bring theirs.
   std::map<std::string, IdeBus, std::less<>>& ide_buses() { return ide_buses_; }
+  // Slots for PCI Express cards, by chassis and number. False: another port has it.
+  bool claim_slot(u8 chassis, u16 slot) { return slots_.emplace(chassis, slot).second; }
   // What all GSIs pass through, and where they go.
   virtual IrqStatistics* irqs() { return nullptr; }
   virtual const GsiRouting* gsi_routing() { return nullptr; }
 
  private:
+  std::set<std::pair<u8, u16>> slots_;
   BootOrder boot_order_;
   std::map<std::string, IdeBus, std::less<>> ide_buses_;
 };

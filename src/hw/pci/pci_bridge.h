@@ -15,7 +15,7 @@
 
 namespace menura {
 
-class PciBridge final : public PciFunction {
+class PciBridge : public PciFunction {
  public:
   // The bridge that virtual machines have, of no chip maker in particular.
   static constexpr PciIdentity kIdentity{

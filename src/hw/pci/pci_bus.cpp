@@ -29,6 +29,9 @@ u8 PciBus::number() const { return bridge_ ? bridge_->config().get8(pci::kSecond
 
 Result<void> PciBus::add(PciFunction& function, u8 devfn) {
   ensure(!function.bus_ && wiring(), "a function is on one bus, below plugged bridges");
+  if (devfn >> 3 >= slots_)
+    return fail(Errc::OutOfRange, "Plugging {} into {} at slot {:x}: a link has slot 0 alone",
+                function.id(), name_, devfn >> 3);
   if (functions_[devfn])
     return fail(Errc::Exists, "Plugging {} into {} at {:02x}.{}: {} is there", function.id(), name_,
                 devfn >> 3, devfn & 7, functions_[devfn]->id());
@@ -59,13 +62,14 @@ void PciBus::show_multifunction(unsigned slot) {
   PciFunction* first = functions_[devfn(slot, 0)];
   if (!first) return;
   u32 type = static_cast<u32>(first->header_);
+  if (first->more_functions_) type |= pci::kHeaderMultifunction;
   for (unsigned f = 1; f < kFunctions; f++)
     if (functions_[devfn(slot, f)]) type |= pci::kHeaderMultifunction;
   first->config_.define({.offset = pci::kHeaderType, .name = "hedt", .reset = type});
 }
 
 Result<unsigned> PciBus::free_slot(unsigned first) const {
-  for (unsigned slot = first; slot < kSlots; slot++) {
+  for (unsigned slot = slots_ == 1 ? 0 : first; slot < slots_; slot++) {
     bool free = true;
     for (unsigned f = 0; f < kFunctions; f++) free &= functions_[devfn(slot, f)] == nullptr;
     if (free) return slot;

@@ -78,8 +78,10 @@ class PciBus {
   Result<void> add(PciFunction& function, u8 devfn);
   // Unplugs a function and, behind a bridge, all that hangs there. It loses its state with its power.
   void remove(PciFunction& function);
-  // The first free slot from `first` on; NoSpace when the bus is full.
+  // The first free slot from `first` on (of a link: its only one); NoSpace when the bus is full.
   Result<unsigned> free_slot(unsigned first = 1) const;
+  // A PCI Express link: slot 0 is its only one.
+  void make_point_to_point() { slots_ = 1; }
   PciFunction* function(u8 devfn) const { return functions_[devfn]; }
   // In order of devfn.
   std::vector<PciFunction*> functions() const;
@@ -113,6 +115,7 @@ class PciBus {
   std::string name_;
   std::optional<PciRootWiring> wiring_;  // root only
   PciFunction* bridge_ = nullptr;
+  unsigned slots_ = kSlots;
   Region& memory_;
   Region& io_;
   std::array<PciFunction*, kSlots * kFunctions> functions_{};

@@ -74,6 +74,8 @@ class PciFunction : public Device {
   const ConfigSpace& config() const { return config_; }
   // The bus behind a bridge.
   virtual PciBus* secondary_bus() { return nullptr; }
+  // Shows the multifunction bit even while it is alone in its slot; before it is plugged.
+  void announce_functions() { more_functions_ = true; }
 
   // Configuration cycles. offset + size <= 256, size 1, 2 or 4.
   u32 config_read(unsigned offset, unsigned size);
@@ -129,6 +131,7 @@ class PciFunction : public Device {
   PciHeader header_;
   std::array<PciBar, kBars> bars_{};
   std::vector<PciCapability*> capabilities_;
+  bool more_functions_ = false;
 
   // Wiring
   PciBus* bus_ = nullptr;

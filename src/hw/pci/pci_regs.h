@@ -68,6 +68,7 @@ inline constexpr u16 kBridgeControlReset = 1 << 6;
 inline constexpr u8 kCapPowerManagement = 0x01;
 inline constexpr u8 kCapMsi = 0x05;
 inline constexpr u8 kCapVendor = 0x09;
+inline constexpr u8 kCapExpress = 0x10;
 inline constexpr u8 kCapMsiX = 0x11;
 
 }  // namespace menura::pci

@@ -57,6 +57,7 @@ Result<void> claim_ports(Machine& machine, u16 base, Region& ports) {
 
 void PciPlace::describe(PropertyVisitor& p) {
   p.field("bus", bus, "pci.0, or a bridge's id; the root bus");
+  p.field("multifunction", multifunction, "say that the slot has more functions");
   p.field("addr", addr, "slot, or slot.function, in hexadecimal; the first free slot");
 }
 
@@ -71,6 +72,7 @@ Result<void> plug_pci(Machine& machine, PciFunction& function, const PciPlace& p
       return fail(Errc::NotFound, "{}: there is no PCI bus '{}'{}", kind, place.bus,
                   suggestion(place.bus, names));
   }
+  if (place.multifunction) function.announce_functions();
   TRY(bus->add(function, TRY(parse_devfn(*bus, place.addr), "{}", kind)), "{}", kind);
   return {};
 }

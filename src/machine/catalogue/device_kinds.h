@@ -37,6 +37,7 @@ Result<void> claim_ports(Machine& machine, u16 base, Region& ports);
 struct PciPlace {
   std::string bus;   // "pci.0" or a bridge's id; empty: the root
   std::string addr;  // "3", "3.1": slot and function in hexadecimal; empty: the first free slot
+  bool multifunction = false;
   void describe(PropertyVisitor& p);
 };
 
