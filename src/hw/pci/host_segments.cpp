@@ -32,12 +32,13 @@ constexpr SegmentRow kSegments[] = {
 
 constexpr u64 kSegmentsEnd = 16 * MiB;
 
-}  // namespace
-
-u8 smram::written(u8 before, u8 value) {
-  if ((before & kLock) != 0) value = merge<u8>(before, value, kClosed);
-  return (value & kLock) != 0 ? static_cast<u8>(value & ~kOpen) : value;
+// What a write to SMRAM comes to: D_LCK clears D_OPEN, and neither they nor G_SMRAME change until a reset.
+u8 smram_written(u8 before, u8 value) {
+  if ((before & smram::kLock) != 0) value = merge<u8>(before, value, smram::kClosed);
+  return (value & smram::kLock) != 0 ? static_cast<u8>(value & ~smram::kOpen) : value;
 }
+
+}  // namespace
 
 HostSegments::Overlay::Overlay(HostSegments& owner, Region& target, u64 first, u64 size)
     : region(Region::alias(target.name(), target, first, size)) {
@@ -54,9 +55,11 @@ HostSegments::SmmView::SmmView(HostSegments& owner, Region& root)
   root.map(kSmramAddress, smram, kPriority);
 }
 
-HostSegments::HostSegments(std::string owner, const Wiring& wiring)
+HostSegments::HostSegments(std::string owner, const HostBridgeWiring& wiring,
+                           const Registers& registers)
     : owner_(std::move(owner)),
       wiring_(wiring),
+      registers_(registers),
       pci_space_("pci", wiring.pci_memory),
       dram_(Region::ram("dram-reads", wiring.ram)),
       split_(Region::mmio("dram-writes", 1 * MiB, split_window_)),
@@ -86,25 +89,34 @@ void HostSegments::write_split(Access access, u64 value) {
   wiring_.ram->write(access.offset, ConstBytes(bytes).first(access.size));
 }
 
-HostSegments::Route HostSegments::route_of(unsigned segment, const Routes& routes) {
-  constexpr u8 kVisible = smram::kEnable | smram::kOpen;
-  const SegmentRow& row = kSegments[segment];
-  switch (row.control) {
-    case Control::PamLow: return static_cast<Route>(bits(routes.pam[row.detail], 1, 0));
-    case Control::PamHigh: return static_cast<Route>(bits(routes.pam[row.detail], 5, 4));
-    case Control::Smram: return (routes.smram & kVisible) == kVisible ? Route::Dram : Route::Pci;
-    case Control::Hole:
-      return static_cast<u8>(routes.hole) == row.detail ? Route::Pci : Route::Dram;
-  }
-  unreachable();
+void HostSegments::written(ConfigSpace& config, Hole hole) {
+  smram_ = smram_written(smram_, config.get8(registers_.smram));
+  config.set(registers_.smram, 1, smram_);
+  route(config, hole);
 }
 
-void HostSegments::set(const Routes& routes) {
+void HostSegments::follow(const ConfigSpace& config, Hole hole) {
+  smram_ = config.get8(registers_.smram);
+  route(config, hole);
+}
+
+void HostSegments::route(const ConfigSpace& config, Hole hole) {
+  constexpr u8 kVisible = smram::kEnable | smram::kOpen;
+  const auto route_of = [&](const SegmentRow& row) {
+    const auto pam = [&] { return config.get8(registers_.pam0 + row.detail); };
+    switch (row.control) {
+      case Control::PamLow: return static_cast<Route>(bits(pam(), 1, 0));
+      case Control::PamHigh: return static_cast<Route>(bits(pam(), 5, 4));
+      case Control::Smram: return (smram_ & kVisible) == kVisible ? Route::Dram : Route::Pci;
+      case Control::Hole: return static_cast<u8>(hole) == row.detail ? Route::Pci : Route::Dram;
+    }
+    unreachable();
+  };
   Transaction transaction(wiring_.memory);
-  if (smm_view_) smm_view_->smram.set_enabled((routes.smram & smram::kEnable) != 0);
-  unsigned number = 0;
+  if (smm_view_) smm_view_->smram.set_enabled((smram_ & smram::kEnable) != 0);
+  const SegmentRow* row = kSegments;
   for (Segment& segment : segments_) {
-    const Route route = route_of(number++, routes);
+    const Route route = route_of(*row++);
     segment.abort->region.set_enabled(route == Route::Pci);
     segment.pci->region.set_enabled(route == Route::Pci);
     if (!segment.dram_reads) continue;

@@ -1,11 +1,12 @@
 // HostSegments: what answers in a PC's first 16 MiB: DRAM, PCI, or one for reads and the other for
 // writes, segment by segment; and SMRAM, for the processor in system-management mode and before it.
 //
-// Owner: a host bridge (a member), which knows the registers. Threads: under the machine lock.
+// Owner: a host bridge (a member), which says where the registers are. Threads: under the machine lock.
 // Source: the PAM, SMRAM and hole registers of the 82441FX (data sheet 290549 §3.2) and of the
 // 82Q35 (316966 §5.1), which agree. In a segment that reads DRAM and writes PCI, writes are dropped
 // (the ROMs there drop them too). Example:
-//   HostSegments segments("i440fx", wiring);   segments.set({.pam = pam, .smram = smram});
+//   HostSegments segments("i440fx", wiring, {.pam0 = 0x59, .smram = 0x72});
+//   segments.written(config(), HostSegments::Hole::None);
 #pragma once
 
 #include <array>
@@ -15,6 +16,8 @@
 #include <string>
 
 #include "hw/core/window.h"
+#include "hw/pci/config_space.h"
+#include "hw/pci/host_root.h"
 #include "memory/address_space.h"
 
 namespace menura {
@@ -24,35 +27,32 @@ namespace smram {
 inline constexpr u8 kOpen = 1 << 6, kClosed = 1 << 5, kLock = 1 << 4, kEnable = 1 << 3;
 inline constexpr u8 kBase = 0x02;  // read-only: A0000h
 inline constexpr u8 kWritable = kOpen | kClosed | kLock | kEnable;
-// What a write comes to: D_LCK clears D_OPEN, and neither they nor G_SMRAME change until a reset.
-u8 written(u8 before, u8 value);
 }  // namespace smram
 
 class HostSegments {
  public:
-  struct Wiring {
-    AddressSpace& memory;
-    // DRAM lies here at priority 0 or below; what hides it is laid above, at priority 1.
-    Region& system_memory;
-    // All that PCI and ISA answer in memory space, from address 0; lies below the DRAM.
-    Region& pci_memory;
-    std::shared_ptr<RamBlock> ram;  // offset = address, for the first MiB at least
-    // What CPUs in system-management mode see, filled here; null: there is no SMM. D_CLS, which
-    // would keep their data accesses out of SMRAM but not their fetches, changes nothing.
-    Region* smm = nullptr;
+  // The bridge's registers PAM0 (PAM1 to PAM6 follow) and SMRAM, in configuration space.
+  struct Registers {
+    unsigned pam0;
+    unsigned smram;
   };
   enum class Hole : u8 { None, At512K, At15M };
-  struct Routes {
-    std::array<u8, 7> pam{};  // the registers PAM0 to PAM6
-    u8 smram = 0;             // the register
-    Hole hole = Hole::None;
-  };
 
-  HostSegments(std::string owner, const Wiring& wiring);
+  // DRAM lies in system_memory at priority 0 or below; what hides it is laid above, at priority 1.
+  // pci_memory: all that PCI and ISA answer from address 0; lies below the DRAM. ram: offset =
+  // address, for the first MiB at least. smm: what CPUs in system-management mode see, filled here;
+  // null: there is no SMM. D_CLS, which would keep their data accesses out of SMRAM but not their
+  // fetches, changes nothing.
+  HostSegments(std::string owner, const HostBridgeWiring& wiring, const Registers& registers);
   HostSegments(const HostSegments&) = delete;
   HostSegments& operator=(const HostSegments&) = delete;
 
-  void set(const Routes& routes);
+  // After a guest's write to the registers: puts back what D_LCK keeps, then routes.
+  void written(ConfigSpace& config, Hole hole);
+  // After a reset or a load, which no lock resists.
+  void follow(const ConfigSpace& config, Hole hole);
+  // D_LCK, as it was before a write in progress.
+  bool locked() const { return (smram_ & smram::kLock) != 0; }
 
   static constexpr int kPriority = 1;
 
@@ -81,11 +81,12 @@ class HostSegments {
   void write_abort(Access, u64) {}
   u64 read_split(Access access);
   void write_split(Access access, u64 value);
-  static Route route_of(unsigned segment, const Routes& routes);
+  void route(const ConfigSpace& config, Hole hole);
 
   // Wiring
   const std::string owner_;
-  const Wiring wiring_;
+  const HostBridgeWiring wiring_;
+  const Registers registers_;
   AddressSpace pci_space_;  // the PCI side alone, for segments that read it and write DRAM
   Region dram_;             // the target of aliases, not on the map itself
   Window<HostSegments> split_window_{*this, &HostSegments::read_split, &HostSegments::write_split};
@@ -96,6 +97,9 @@ class HostSegments {
   Region abort_;
   std::list<Segment> segments_;
   std::optional<SmmView> smm_view_;  // with SMM
+
+  // Derived from configuration space
+  u8 smram_ = smram::kBase;
 };
 
 }  // namespace menura

@@ -47,61 +47,35 @@ constexpr ConfigRegister kRegisters[] = {
 
 }  // namespace
 
-I440fx::I440fx(std::string id, const I440fxWiring& wiring, Device* parent)
+I440fx::I440fx(std::string id, const HostBridgeWiring& wiring, Device* parent)
     : PciFunction(std::move(id), kIdentity, parent),
-      pirq_gate_([this](unsigned pin, bool level) {
-        return pirqs_ ? pirqs_->set_irq(pin, level) : IrqStatus::Ignored;
-      }),
-      root_bus_("pci.0", {.memory = wiring.memory,
-                          .io = wiring.io,
-                          .memory_window = wiring.pci_memory,
-                          .io_window = wiring.io_window,
-                          .intx = &pirq_gate_,
-                          .intx_route = &I440fx::pirq_of,
-                          .msi = wiring.msi}),
-      config_ports_(root_bus_),
-      segments_(this->id(), {.memory = wiring.memory,
-                             .system_memory = wiring.system_memory,
-                             .pci_memory = wiring.pci_memory,
-                             .ram = wiring.ram,
-                             .smm = wiring.smm}) {
+      root_("pci.0", wiring, &I440fx::pirq_of),
+      segments_(this->id(), wiring, {.pam0 = kPam0, .smram = kSmram}) {
   config().define(kRegisters);
-  root_bus_.add(*this, PciBus::devfn(0, 0)).value();
-  guard_smram();
-  update_segments();
+  root_bus().add(*this, PciBus::devfn(0, 0)).value();
+  segments_.follow(config(), hole());
 }
 
-void I440fx::guard_smram() {
-  smram_ = smram::written(smram_, config().get8(kSmram));
-  config().set(kSmram, 1, smram_);
+// HEN; its fourth value is reserved.
+HostSegments::Hole I440fx::hole() const {
+  const auto value = bits(config().get8(kFdhc), 7, 6);
+  return value <= 2 ? static_cast<HostSegments::Hole>(value) : HostSegments::Hole::None;
 }
 
 void I440fx::config_written(unsigned offset, unsigned size) {
   if (offset > kSmram || offset + size <= kPam0) return;
-  guard_smram();
-  update_segments();
-}
-
-void I440fx::update_segments() {
-  HostSegments::Routes routes{.smram = smram_};
-  for (unsigned i = 0; i < routes.pam.size(); i++) routes.pam[i] = config().get8(kPam0 + i);
-  // HEN; its fourth value is reserved.
-  const auto hole = bits(config().get8(kFdhc), 7, 6);
-  if (hole <= 2) routes.hole = static_cast<HostSegments::Hole>(hole);
-  segments_.set(routes);
+  segments_.written(config(), hole());
 }
 
 void I440fx::reset_chip(ResetKind) {
-  smram_ = config().get8(kSmram);
-  config_ports_.reset();
-  update_segments();
+  root_.config_ports().reset();
+  segments_.follow(config(), hole());
 }
 
-void I440fx::describe_chip(StateVisitor& v) { v.field("config_ports", config_ports_); }
+void I440fx::describe_chip(StateVisitor& v) { v.field("config_ports", root_.config_ports()); }
 
 Result<void> I440fx::restored_chip() {
-  smram_ = config().get8(kSmram);
-  update_segments();
+  segments_.follow(config(), hole());
   return {};
 }
 

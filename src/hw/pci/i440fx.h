@@ -9,38 +9,22 @@
 // Deviations: DRAM timing, row and error registers are storage; TRC (93h) is absent.
 #pragma once
 
-#include <memory>
-
 #include "hw/pci/host_segments.h"
-#include "hw/pci/pci_bus.h"
-#include "hw/pci/pci_config_ports.h"
 #include "hw/pci/pci_function.h"
 
 namespace menura {
 
-struct I440fxWiring {
-  AddressSpace& memory;
-  AddressSpace& io;
-  // As HostSegments has them.
-  Region& system_memory;
-  Region& pci_memory;
-  Region& io_window;
-  std::shared_ptr<RamBlock> ram;
-  MsiSink* msi = nullptr;
-  Region* smm = nullptr;
-};
-
 class I440fx final : public PciFunction {
  public:
-  I440fx(std::string id, const I440fxWiring& wiring, Device* parent = nullptr);
+  I440fx(std::string id, const HostBridgeWiring& wiring, Device* parent = nullptr);
   std::string_view type() const override { return "i440FX"; }
 
-  PciBus& root_bus() { return root_bus_; }
+  PciBus& root_bus() { return root_.bus(); }
   // For CF8h.
-  Region& config_ports() { return config_ports_.region(); }
-  void set_reset_control(MmioHandler& ports) { config_ports_.set_behind(&ports); }
+  Region& config_ports() { return root_.config_ports().region(); }
+  void set_reset_control(MmioHandler& ports) { root_.config_ports().set_behind(&ports); }
   // Who takes PIRQA (pin 0) to PIRQD (3).
-  void set_pirqs(IrqSink& pirqs) { pirqs_ = &pirqs; }
+  void set_pirqs(IrqSink& pirqs) { root_.set_pirqs(pirqs); }
 
   // The PIRQ that a slot's INTA# (pin 0) to INTD# (3) is wired to on this board: slot 1's INTA# is
   // PIRQA, each next slot is turned by one.
@@ -53,18 +37,11 @@ class I440fx final : public PciFunction {
   Result<void> restored_chip() override;
 
  private:
-  void guard_smram();
-  void update_segments();
+  HostSegments::Hole hole() const;
 
   // Wiring
-  IrqSink* pirqs_ = nullptr;
-  IrqFunction pirq_gate_;
-  PciBus root_bus_;
-  PciConfigPorts config_ports_;
+  HostRoot root_;
   HostSegments segments_;
-
-  // Derived from configuration space
-  u8 smram_ = 0;  // before the write in progress
 };
 
 }  // namespace menura

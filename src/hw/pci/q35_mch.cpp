@@ -75,35 +75,21 @@ Q35Mch::Tseg::Tseg(Region& all_ram, Region& nobody, u64 first, u64 size)
 Q35Mch::Q35Mch(std::string id, const Q35MchWiring& wiring, Device* parent)
     : PciFunction(std::move(id), kIdentity, parent),
       wiring_(wiring),
-      pirq_gate_([this](unsigned pin, bool level) {
-        return pirqs_ ? pirqs_->set_irq(pin, level) : IrqStatus::Ignored;
-      }),
-      root_bus_("pcie.0", {.memory = wiring.memory,
-                           .io = wiring.io,
-                           .memory_window = wiring.pci_memory,
-                           .io_window = wiring.io_window,
-                           .intx = &pirq_gate_,
-                           .intx_route = &Q35Mch::pirq_of,
-                           .msi = wiring.msi}),
-      config_ports_(root_bus_),
-      segments_(this->id(), {.memory = wiring.memory,
-                             .system_memory = wiring.system_memory,
-                             .pci_memory = wiring.pci_memory,
-                             .ram = wiring.ram,
-                             .smm = wiring.smm}),
+      root_("pcie.0", wiring.host, &Q35Mch::pirq_of),
+      segments_(this->id(), wiring.host, {.pam0 = kPam0, .smram = kSmram}),
       nobody_(Region::mmio("tseg-nobody", kTsegLargest, nobody_window_)) {
   config().define(kRegisters);
   config().define({.offset = kEsmramc,
                    .name = "esmramc",
                    .reset = 0x38,  // the SMRAM caches are always said to be enabled
-                   .writable = wiring_.smm ? kTsegWritable : 0u});
+                   .writable = wiring_.host.smm ? kTsegWritable : 0u});
   config().define({.offset = kTolud,
                    .size = 2,
                    .name = "tolud",
                    .reset = static_cast<u32>(wiring_.low_ram / MiB << 4) & 0xfff0});
-  root_bus_.add(*this, PciBus::devfn(0, 0)).value();
-  guard_smram();
-  update_segments();
+  root_bus().add(*this, PciBus::devfn(0, 0)).value();
+  esmramc_ = config().get8(kEsmramc);
+  segments_.follow(config(), hole());
 }
 
 // A conventional function has no more than its 256 bytes.
@@ -112,7 +98,7 @@ u64 Q35Mch::read_ecam(Access access) {
   if (offset + access.size > ConfigSpace::kSize) return ~u64{0};
   const PciAddress target{.bus = static_cast<u8>(access.offset >> 20),
                           .devfn = static_cast<u8>(access.offset >> 12)};
-  return root_bus_.config_read(target, offset, access.size);
+  return root_bus().config_read(target, offset, access.size);
 }
 
 void Q35Mch::write_ecam(Access access, u64 value) {
@@ -120,7 +106,7 @@ void Q35Mch::write_ecam(Access access, u64 value) {
   if (offset + access.size > ConfigSpace::kSize) return;
   const PciAddress target{.bus = static_cast<u8>(access.offset >> 20),
                           .devfn = static_cast<u8>(access.offset >> 12)};
-  root_bus_.config_write(target, offset, access.size, static_cast<u32>(value));
+  root_bus().config_write(target, offset, access.size, static_cast<u32>(value));
 }
 
 std::optional<Q35Mch::Ecam> Q35Mch::ecam() const {
@@ -137,66 +123,59 @@ void Q35Mch::update_ecam() {
   if (there && wanted && ecam_region_->address() == wanted->base &&
       ecam_region_->last() == wanted->size - 1)
     return;
-  Transaction transaction(wiring_.memory);
+  Transaction transaction(wiring_.host.memory);
   ecam_region_.reset();
   if (!wanted) return;
   ecam_region_.reset(
       new Region(Region::mmio("pcie-ecam", wanted->size, ecam_window_, {.handler_max = 4})));
   ecam_region_->set_owner(id());
-  wiring_.pci_memory.map(wanted->base, *ecam_region_, PciBus::kPriority);
+  wiring_.host.pci_memory.map(wanted->base, *ecam_region_, PciBus::kPriority);
 }
 
-// D_LCK holds ESMRAMC, too.
-void Q35Mch::guard_smram() {
-  if ((smram_ & smram::kLock) != 0) config().set(kEsmramc, 1, esmramc_);
-  esmramc_ = config().get8(kEsmramc);
-  smram_ = smram::written(smram_, config().get8(kSmram));
-  config().set(kSmram, 1, smram_);
-}
-
-void Q35Mch::update_segments() {
-  HostSegments::Routes routes{.smram = smram_};
-  for (unsigned i = 0; i < routes.pam.size(); i++) routes.pam[i] = config().get8(kPam0 + i);
-  if ((config().get8(kLac) & kHoleEnable) != 0) routes.hole = HostSegments::Hole::At15M;
-  segments_.set(routes);
-  update_tseg();
+HostSegments::Hole Q35Mch::hole() const {
+  return (config().get8(kLac) & kHoleEnable) != 0 ? HostSegments::Hole::At15M
+                                                  : HostSegments::Hole::None;
 }
 
 void Q35Mch::update_tseg() {
-  if (!wiring_.smm) return;
+  if (!wiring_.host.smm) return;
   const u64 size = (esmramc_ & kTsegEnable) != 0 ? kTsegSizes[bits(esmramc_, 2, 1)] : 0;
   const bool fits = size != 0 && wiring_.low_ram > size;
   if (tseg_ ? fits && tseg_->size == size : !fits) return;
-  Transaction transaction(wiring_.memory);
+  Transaction transaction(wiring_.host.memory);
   tseg_.reset();
   if (!fits) return;
   tseg_.emplace(wiring_.all_ram, nobody_, wiring_.low_ram - size, size);
-  wiring_.system_memory.map(tseg_->first, tseg_->hidden, HostSegments::kPriority);
-  wiring_.smm->map(tseg_->first, tseg_->memory, HostSegments::kPriority);
+  wiring_.host.system_memory.map(tseg_->first, tseg_->hidden, HostSegments::kPriority);
+  wiring_.host.smm->map(tseg_->first, tseg_->memory, HostSegments::kPriority);
 }
 
 void Q35Mch::config_written(unsigned offset, unsigned size) {
   if (offset < kPciexbar + 8 && offset + size > kPciexbar) update_ecam();
   if (offset > kEsmramc || offset + size <= kPam0) return;
-  guard_smram();
-  update_segments();
+  // D_LCK holds ESMRAMC, too.
+  if (segments_.locked()) config().set(kEsmramc, 1, esmramc_);
+  esmramc_ = config().get8(kEsmramc);
+  segments_.written(config(), hole());
+  update_tseg();
+}
+
+void Q35Mch::follow_registers() {
+  esmramc_ = config().get8(kEsmramc);
+  segments_.follow(config(), hole());
+  update_tseg();
+  update_ecam();
 }
 
 void Q35Mch::reset_chip(ResetKind) {
-  smram_ = config().get8(kSmram);
-  esmramc_ = config().get8(kEsmramc);
-  config_ports_.reset();
-  update_segments();
-  update_ecam();
+  root_.config_ports().reset();
+  follow_registers();
 }
 
-void Q35Mch::describe_chip(StateVisitor& v) { v.field("config_ports", config_ports_); }
+void Q35Mch::describe_chip(StateVisitor& v) { v.field("config_ports", root_.config_ports()); }
 
 Result<void> Q35Mch::restored_chip() {
-  smram_ = config().get8(kSmram);
-  esmramc_ = config().get8(kEsmramc);
-  update_segments();
-  update_ecam();
+  follow_registers();
   return {};
 }
 

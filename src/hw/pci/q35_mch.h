@@ -4,7 +4,7 @@
 // under the machine lock. Source: Intel 3 Series Express Chipset data sheet 316966 §5.1. It decides what
 // answers in the first 16 MiB (PAM, SMRAM, LAC's hole), where ECAM is (PCIEXBAR), and hides TSEG, the
 // memory of SMM below the top of low DRAM. Example:
-//   Q35Mch mch("mch", {.memory = memory, ..., .low_ram = 2 * GiB});
+//   Q35Mch mch("mch", {.host = wiring, .all_ram = ram, .low_ram = 2 * GiB});
 //   mch.root_bus().add(lpc, PciBus::devfn(31, 0)).value();   mch.set_pirqs(lpc);
 // Deviations: the DRAM controller, DMI, graphics and the management engine are absent; EPBAR, MCHBAR
 // and DMIBAR are storage, and there is no capability list; register 50h, where UEFI firmware looks for a larger TSEG, is storage, by
@@ -16,24 +16,14 @@
 
 #include "hw/core/window.h"
 #include "hw/pci/host_segments.h"
-#include "hw/pci/pci_bus.h"
-#include "hw/pci/pci_config_ports.h"
 #include "hw/pci/pci_function.h"
 
 namespace menura {
 
 struct Q35MchWiring {
-  AddressSpace& memory;
-  AddressSpace& io;
-  // As HostSegments has them.
-  Region& system_memory;
-  Region& pci_memory;
-  Region& io_window;
-  std::shared_ptr<RamBlock> ram;
+  HostBridgeWiring host;
   Region& all_ram;  // from its first byte on; shown by TSEG
   u64 low_ram = 0;  // bytes below 4 GiB
-  MsiSink* msi = nullptr;
-  Region* smm = nullptr;
 };
 
 class Q35Mch final : public PciFunction {
@@ -48,12 +38,12 @@ class Q35Mch final : public PciFunction {
   Q35Mch(std::string id, const Q35MchWiring& wiring, Device* parent = nullptr);
   std::string_view type() const override { return "mch"; }
 
-  PciBus& root_bus() { return root_bus_; }
+  PciBus& root_bus() { return root_.bus(); }
   // For CF8h.
-  Region& config_ports() { return config_ports_.region(); }
-  void set_reset_control(MmioHandler& ports) { config_ports_.set_behind(&ports); }
+  Region& config_ports() { return root_.config_ports().region(); }
+  void set_reset_control(MmioHandler& ports) { root_.config_ports().set_behind(&ports); }
   // Who takes PIRQA (pin 0) to PIRQH (7).
-  void set_pirqs(IrqSink& pirqs) { pirqs_ = &pirqs; }
+  void set_pirqs(IrqSink& pirqs) { root_.set_pirqs(pirqs); }
   // As PCIEXBAR has it; nothing while it is off.
   std::optional<Ecam> ecam() const;
 
@@ -81,17 +71,14 @@ class Q35Mch final : public PciFunction {
   void write_ecam(Access access, u64 value);
   u64 read_nobody(Access) { return ~u64{0}; }
   void write_nobody(Access, u64) {}
-  void guard_smram();
-  void update_segments();
+  HostSegments::Hole hole() const;
+  void follow_registers();
   void update_ecam();
   void update_tseg();
 
   // Wiring
   const Q35MchWiring wiring_;
-  IrqSink* pirqs_ = nullptr;
-  IrqFunction pirq_gate_;
-  PciBus root_bus_;
-  PciConfigPorts config_ports_;
+  HostRoot root_;
   HostSegments segments_;
   Window<Q35Mch> ecam_window_{*this, &Q35Mch::read_ecam, &Q35Mch::write_ecam};
   Window<Q35Mch> nobody_window_{*this, &Q35Mch::read_nobody, &Q35Mch::write_nobody};
@@ -100,8 +87,7 @@ class Q35Mch final : public PciFunction {
   std::optional<Tseg> tseg_;
 
   // Derived from configuration space
-  u8 smram_ = 0;  // before the write in progress
-  u8 esmramc_ = 0;
+  u8 esmramc_ = 0;  // before the write in progress
 };
 
 }  // namespace menura

@@ -18,16 +18,16 @@ constexpr u64 kRam = 16 * MiB;
 // DRAM as a board lays it: 16 MiB, over what PCI answers.
 struct Rig {
   explicit Rig(bool with_smm = true)
-      : mch("mch", {.memory = machine.memory,
-                    .io = machine.io,
-                    .system_memory = machine.memory_root,
-                    .pci_memory = pci,
-                    .io_window = machine.io_root,
-                    .ram = machine.ram,
+      : mch("mch", {.host = {.memory = machine.memory,
+                             .io = machine.io,
+                             .system_memory = machine.memory_root,
+                             .pci_memory = pci,
+                             .io_window = machine.io_root,
+                             .ram = machine.ram,
+                             .msi = &machine,
+                             .smm = with_smm ? &smm_root : nullptr},
                     .all_ram = ram_region,
-                    .low_ram = kRam,
-                    .msi = &machine,
-                    .smm = with_smm ? &smm_root : nullptr}) {
+                    .low_ram = kRam}) {
     machine.memory_root.map(0, pci, -1);
     machine.io_root.map(0xcf8, mch.config_ports());
     mch.set_pirqs(machine);

@@ -34,16 +34,7 @@ class I440fxChipset final : public PcChipset {
 Result<void> I440fxChipset::build(const PcChipsetParts& parts) {
   Machine& machine = parts.machine;
   PcInterrupts& interrupts = parts.interrupts;
-  i440fx_ = &adopt_chip(
-      parts, std::make_unique<I440fx>(
-                 "i440fx", I440fxWiring{.memory = machine.memory(),
-                                        .io = machine.io(),
-                                        .system_memory = machine.memory_root(),
-                                        .pci_memory = parts.memory.pci_memory(),
-                                        .io_window = machine.io_root(),
-                                        .ram = parts.memory.ram().parts().front().block,
-                                        .msi = &interrupts.msi(),
-                                        .smm = parts.smi ? &machine.smm_root() : nullptr}));
+  i440fx_ = &adopt_chip(parts, std::make_unique<I440fx>("i440fx", host_bridge_wiring(parts)));
   machine.io_root().map(0xcf8, i440fx_->config_ports());
 
   piix3_ = &adopt_chip(

@@ -5,6 +5,18 @@
 
 namespace menura {
 
+HostBridgeWiring host_bridge_wiring(const PcChipsetParts& parts) {
+  Machine& machine = parts.machine;
+  return {.memory = machine.memory(),
+          .io = machine.io(),
+          .system_memory = machine.memory_root(),
+          .pci_memory = parts.memory.pci_memory(),
+          .io_window = machine.io_root(),
+          .ram = parts.memory.ram().parts().front().block,
+          .msi = &parts.interrupts.msi(),
+          .smm = parts.smi ? &machine.smm_root() : nullptr};
+}
+
 Result<SleepConfig> sleep_config(Machine& machine, std::string_view driver) {
   SleepConfig config;
   TRY(read_properties(config, machine.config().with_globals(driver), driver));

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "hw/acpi/pm1_block.h"
-#include "hw/pci/pci_bus.h"
+#include "hw/pci/host_root.h"
 #include "machine/machine.h"
 #include "machine/pc/pc_interrupts.h"
 #include "machine/pc/pc_memory.h"
@@ -59,6 +59,7 @@ Chip& adopt_chip(const PcChipsetParts& parts, std::unique_ptr<Chip> chip) {
   parts.adopt(std::move(chip));
   return reference;
 }
+HostBridgeWiring host_bridge_wiring(const PcChipsetParts& parts);
 // Its disable_s3 and disable_s4, as -global says.
 Result<SleepConfig> sleep_config(Machine& machine, std::string_view driver);
 // PIRQA and PIRQB go to interrupt 10, PIRQC and PIRQD to 11, and so on in turn.

@@ -34,18 +34,10 @@ class Q35Chipset final : public PcChipset {
 
 Result<void> Q35Chipset::build(const PcChipsetParts& parts) {
   Machine& machine = parts.machine;
-  mch_ = &adopt_chip(parts,
-                     std::make_unique<Q35Mch>(
-                         "mch", Q35MchWiring{.memory = machine.memory(),
-                                             .io = machine.io(),
-                                             .system_memory = machine.memory_root(),
-                                             .pci_memory = parts.memory.pci_memory(),
-                                             .io_window = machine.io_root(),
-                                             .ram = parts.memory.ram().parts().front().block,
-                                             .all_ram = parts.memory.ram_region(),
-                                             .low_ram = parts.memory.below_4g(),
-                                             .msi = &parts.interrupts.msi(),
-                                             .smm = parts.smi ? &machine.smm_root() : nullptr}));
+  mch_ = &adopt_chip(
+      parts, std::make_unique<Q35Mch>("mch", Q35MchWiring{.host = host_bridge_wiring(parts),
+                                                          .all_ram = parts.memory.ram_region(),
+                                                          .low_ram = parts.memory.below_4g()}));
   machine.io_root().map(0xcf8, mch_->config_ports());
   TRY(build_lpc(parts));
 
