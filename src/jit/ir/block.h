@@ -81,8 +81,8 @@ enum class ExitReason : u8 {
 struct Op {
   Opcode code = Opcode::Insn;
   u8 size = 0;  // bytes
-  u8 reg =
-      kNone;  // of a check: a signed number of bits, beyond the address by whole units of `size`
+  // Of a check: a signed number of bits, beyond the address by whole units of `size`.
+  u8 reg = kNone;
   u8 condition = 0;  // x86 condition code, or ExitReason
   u8 flags_read = 0;
   u8 flags_written = 0;
