@@ -1,15 +1,32 @@
 #include "base/socket_address.h"
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 
 namespace menura {
+
+int socket_option(int fd, int name) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+Result<SocketPlace> parse_host_and_port(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == text.size())
+    return fail(Errc::InvalidArgument, "'{}' is not of the form [HOST]:PORT", text);
+  std::string_view host = text.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  return SocketPlace{.host = std::string(host), .port = std::string(text.substr(colon + 1))};
+}
 
 Result<SocketAddress> SocketAddress::unix_path(const SocketPlace& place) {
   SocketAddress address;
@@ -25,18 +42,18 @@ Result<SocketAddress> SocketAddress::unix_path(const SocketPlace& place) {
   return address;
 }
 
-Result<std::vector<SocketAddress>> SocketAddress::resolve(const SocketPlace& place,
-                                                          SocketRole role) {
+Result<std::vector<SocketAddress>> SocketAddress::resolve(const SocketPlace& place, SocketRole role,
+                                                          SocketType type) {
   const bool is_server = role == SocketRole::Server;
   if (!place.path.empty()) return std::vector{TRY(unix_path(place))};
   if (place.host.empty() && !is_server)
     return fail(Errc::InvalidArgument, "A client socket needs a path, or a host and a port");
-  if (place.port.empty()) return fail(Errc::InvalidArgument, "A TCP socket needs a port");
+  if (place.port.empty()) return fail(Errc::InvalidArgument, "An internet socket needs a port");
   if (!place.ipv4 && !place.ipv6)
     return fail(Errc::InvalidArgument, "ipv4=off and ipv6=off leave no address");
   addrinfo hints{};
   hints.ai_family = !place.ipv6 ? AF_INET : !place.ipv4 ? AF_INET6 : AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_socktype = type == SocketType::Stream ? SOCK_STREAM : SOCK_DGRAM;
   hints.ai_flags = is_server ? AI_PASSIVE : 0;
   addrinfo* found = nullptr;
   const int status = ::getaddrinfo(place.host.empty() ? nullptr : place.host.c_str(),
@@ -46,9 +63,10 @@ Result<std::vector<SocketAddress>> SocketAddress::resolve(const SocketPlace& pla
                 ::gai_strerror(status));
   std::vector<SocketAddress> addresses;
   for (const addrinfo* info = found; info; info = info->ai_next) {
-    SocketAddress& address = addresses.emplace_back();
+    SocketAddress address;
     std::memcpy(&address.storage_, info->ai_addr, info->ai_addrlen);
     address.size_ = info->ai_addrlen;
+    if (std::ranges::find(addresses, address) == addresses.end()) addresses.push_back(address);
   }
   ::freeaddrinfo(found);
   return addresses;
@@ -77,29 +95,45 @@ std::string SocketAddress::short_text() const {
     if (!file_path().empty() || length <= 1) return file_path();
     return {reinterpret_cast<const sockaddr_un*>(&storage_)->sun_path + 1, length - 1};
   }
-  char host[NI_MAXHOST], port[NI_MAXSERV];
-  if (::getnameinfo(get(), size_, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-    return "?";
+  const auto [host, port] = host_and_port();
   return family() == AF_INET6 ? format("[{}]:{}", host, port) : format("{}:{}", host, port);
+}
+
+SocketAddress::HostAndPort SocketAddress::host_and_port() const {
+  char host[NI_MAXHOST], port[NI_MAXSERV];
+  if (!is_internet() || ::getnameinfo(get(), size_, host, sizeof host, port, sizeof port,
+                                      NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return {};
+  return {host, port};
+}
+
+bool SocketAddress::is_multicast() const {
+  if (family() == AF_INET)
+    return IN_MULTICAST(ntohl(reinterpret_cast<const sockaddr_in*>(&storage_)->sin_addr.s_addr));
+  return family() == AF_INET6 &&
+         IN6_IS_ADDR_MULTICAST(&reinterpret_cast<const sockaddr_in6*>(&storage_)->sin6_addr);
+}
+
+bool SocketAddress::operator==(const SocketAddress& other) const {
+  return size_ == other.size_ && std::memcmp(&storage_, &other.storage_, size_) == 0;
 }
 
 std::string SocketAddress::text() const {
   return (family() == AF_UNIX ? "unix:" : "tcp:") + short_text();
 }
 
-Result<UniqueFd> SocketAddress::make_socket() const {
-  UniqueFd fd(::socket(family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Result<UniqueFd> SocketAddress::make_socket(int type) const {
+  UniqueFd fd(::socket(family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail_errno(errno, "Creating a socket for {}", text());
   return fd;
 }
 
 Result<UniqueFd> SocketAddress::listen(int backlog) const {
-  UniqueFd fd = TRY(make_socket());
-  if (is_tcp()) {
-    const int on = 1;  // a restart need not wait for old connections to time out
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  }
+  UniqueFd fd = TRY(make_socket(SOCK_STREAM));
+  const int on = 1;
+  // A restart need not wait for old connections to time out.
+  if (is_internet()) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (family() == AF_INET6) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   int status = ::bind(fd.get(), get(), size_);
   if (status != 0 && errno == EADDRINUSE && !file_path().empty()) {
     TRY(remove_if_stale());
@@ -110,8 +144,37 @@ Result<UniqueFd> SocketAddress::listen(int backlog) const {
   return fd;
 }
 
+Result<std::vector<SocketAddress::Listening>> SocketAddress::listen_all(
+    const std::vector<SocketAddress>& addresses, int backlog) {
+  std::vector<Listening> all;
+  Error last;
+  for (const SocketAddress& address : addresses) {
+    Result<UniqueFd> fd = address.listen(backlog);
+    if (fd) {
+      all.push_back({std::move(*fd), address});
+      continue;
+    }
+    last = std::move(fd.error());
+    if (last.os_errno == EADDRINUSE) return last;
+  }
+  if (all.empty()) return last;
+  return all;
+}
+
+Result<UniqueFd> SocketAddress::bind_datagrams() const {
+  UniqueFd fd = TRY(make_socket(SOCK_DGRAM));
+  const int on = 1;  // several programs may receive from one multicast group
+  if (is_internet()) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  struct stat info {};
+  if (!file_path().empty() && ::lstat(file_path().c_str(), &info) == 0 && S_ISSOCK(info.st_mode))
+    ::unlink(file_path().c_str());
+  if (::bind(fd.get(), get(), size_) != 0)
+    return fail_errno(errno, "Receiving on {}", short_text());
+  return fd;
+}
+
 Result<void> SocketAddress::remove_if_stale() const {
-  const UniqueFd probe = TRY(make_socket());
+  const UniqueFd probe = TRY(make_socket(SOCK_STREAM));
   struct stat info {};
   const bool is_socket = ::lstat(file_path().c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
   if (!is_socket) return fail(Errc::Exists, "Listening on {}: a file of this name exists", text());
@@ -123,7 +186,7 @@ Result<void> SocketAddress::remove_if_stale() const {
 }
 
 Result<UniqueFd> SocketAddress::start_connect() const {
-  UniqueFd fd = TRY(make_socket());
+  UniqueFd fd = TRY(make_socket(SOCK_STREAM));
   // EAGAIN is a UNIX socket whose queue of clients is full.
   if (::connect(fd.get(), get(), size_) != 0 && errno != EINPROGRESS)
     return fail_errno(errno, "Connecting to {}", text());

@@ -18,12 +18,6 @@ namespace menura {
 
 namespace {
 
-int socket_option(int fd, int name) {
-  int value = 0;
-  socklen_t size = sizeof value;
-  return ::getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
-}
-
 // Waits for what a descriptor should become, when there is no loop to wait in.
 void wait_for(int fd, short events) {
   pollfd one{fd, events, 0};
@@ -69,7 +63,7 @@ class SocketChardev final : public StreamChardev {
   std::string where() const override {
     const std::string kept = started() ? "" : "disconnected:";
     if (!listening_) return kept + target_;
-    if (started() && SocketAddress::of_socket(connection_.get()).is_tcp())
+    if (started() && SocketAddress::of_socket(connection_.get()).is_internet())
       return format("{},server=on <-> {}", target_,
                     SocketAddress::of_peer(connection_.get()).short_text());
     return format("{}{},server=on", kept, target_);
@@ -121,7 +115,7 @@ class SocketChardev final : public StreamChardev {
 
   Result<void> adopt(UniqueFd fd) {
     const int on = config_.nodelay ? 1 : 0;
-    if (SocketAddress::of_socket(fd.get()).is_tcp())
+    if (SocketAddress::of_socket(fd.get()).is_internet())
       ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     TRY(start(fd.get(), fd.get()));
     connection_ = std::move(fd);

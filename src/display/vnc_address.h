@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/fd.h"
+#include "base/socket_address.h"
 
 namespace menura {
 
@@ -20,9 +20,9 @@ struct VncPlace {
 // "host:display", ":display", "[::1]:2", "unix:PATH"; displays begin at `first_port`.
 Result<VncPlace> parse_vnc_place(std::string_view text, u32 first_port);
 
-// A non-blocking socket that listens at the place, or (to > port) at the first free port up to
-// there. Errors name the place.
-Result<UniqueFd> vnc_listen(const VncPlace& place, u32 to);
+// Non-blocking sockets that listen at the place, or (to > port) at the first free port up to there:
+// one for each address of the host's name. Errors name the place.
+Result<std::vector<SocketAddress::Listening>> vnc_listen(const VncPlace& place, u32 to);
 
 // A socket's own end, or its peer's.
 struct VncEndpoint {

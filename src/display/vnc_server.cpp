@@ -133,12 +133,15 @@ Result<void> VncServer::listen() {
 }
 
 Result<void> VncServer::add_listener(const VncPlace& place, u32 to, bool websocket) {
-  Listening& listening = listening_.emplace_back();
-  listening.fd = TRY(vnc_listen(place, to));
-  listening.websocket = websocket;
-  listening.path = place.path;
-  listening.watch = TRY(environment_.loop.watch(
-      listening.fd.get(), {.readable = true}, [this, &listening](FdEvents) { accept(listening); }));
+  for (auto& [fd, address] : TRY(vnc_listen(place, to))) {
+    Listening& listening = listening_.emplace_back();
+    listening.fd = std::move(fd);
+    listening.websocket = websocket;
+    listening.path = address.file_path();
+    listening.watch =
+        TRY(environment_.loop.watch(listening.fd.get(), {.readable = true},
+                                    [this, &listening](FdEvents) { accept(listening); }));
+  }
   return {};
 }
 
@@ -190,8 +193,8 @@ void VncServer::announce(std::string event, const VncConnection& client) {
     return value;
   };
   VncEndpoint own;
-  for (const Listening& listening : listening_)
-    if (listening.websocket == client.websocket()) own = VncEndpoint::of_socket(listening.fd.get());
+  const auto at = std::ranges::find(listening_, client.websocket(), &Listening::websocket);
+  if (at != listening_.end()) own = VncEndpoint::of_socket(at->fd.get());
   Value server = describe(own, client.websocket());
   server.set("auth", auth_name());
   Value data = Value::object();

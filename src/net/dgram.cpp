@@ -9,8 +9,8 @@
 #include <cstring>
 
 #include "net/datagram_net.h"
-#include "net/endpoint.h"
 #include "net/kinds.h"
+#include "net/net_address.h"
 
 namespace menura {
 
@@ -22,7 +22,7 @@ class SocketNet final : public DatagramNet {
   struct Wires {
     UniqueFd socket;
     UniqueFd out;
-    std::optional<Endpoint> to;
+    std::optional<SocketAddress> to;
     std::string path;  // a UNIX socket's, ours to remove
     std::string where;
   };
@@ -33,7 +33,7 @@ class SocketNet final : public DatagramNet {
     if (!wires_.path.empty()) ::unlink(wires_.path.c_str());
   }
   Result<void> open() {
-    if (wires_.out) own_ = Endpoint::of_socket(wires_.out.get());
+    if (wires_.out) own_ = SocketAddress::of_socket(wires_.out.get());
     return start(wires_.socket.get());
   }
   std::string where() const override { return wires_.where; }
@@ -70,22 +70,22 @@ class SocketNet final : public DatagramNet {
   }
 
   Wires wires_;
-  std::optional<Endpoint> own_;
+  std::optional<SocketAddress> own_;
 };
 
 using Wires = SocketNet::Wires;
 
-Result<void> set(int fd, int level, int option, const auto& value, const Endpoint& group) {
+Result<void> set(int fd, int level, int option, const auto& value, const SocketAddress& group) {
   if (::setsockopt(fd, level, option, &value, sizeof value) != 0)
-    return fail_errno(errno, "Joining the multicast group {}", group.text());
+    return fail_errno(errno, "Joining the multicast group {}", group.short_text());
   return {};
 }
 
 // Receives on the group's address, sends from a port of its own, so that what we sent is known.
-Result<Wires> join(const Endpoint& group, const std::string& interface) {
+Result<Wires> join(const SocketAddress& group, const std::string& interface) {
   if (group.family() != AF_INET)
     return fail(Errc::Unsupported, "Multicast group {}: only IPv4 groups are supported",
-                group.text());
+                group.short_text());
   const auto& address = *reinterpret_cast<const sockaddr_in*>(group.get());
   ip_mreq membership{.imr_multiaddr = address.sin_addr, .imr_interface = {INADDR_ANY}};
   if (!interface.empty() && ::inet_aton(interface.c_str(), &membership.imr_interface) == 0)
@@ -102,21 +102,21 @@ Result<Wires> join(const Endpoint& group, const std::string& interface) {
   if (!interface.empty())
     TRY(set(wires.out.get(), IPPROTO_IP, IP_MULTICAST_IF, membership.imr_interface, group));
   wires.to = group;
-  wires.where = "mcast=" + group.text();
+  wires.where = "mcast=" + group.short_text();
   return wires;
 }
 
-Result<Wires> between(const NetAddress& local, const NetAddress& remote) {
-  const Endpoint here = TRY(Endpoint::resolve(local, SOCK_DGRAM, Endpoint::Side::Local));
-  const Endpoint there = TRY(Endpoint::resolve(remote, SOCK_DGRAM, Endpoint::Side::Remote));
+Result<Wires> between(const auto& local, const auto& remote) {
+  const SocketAddress here = TRY(resolve(local, SocketType::Datagram, SocketRole::Server));
+  const SocketAddress there = TRY(resolve(remote, SocketType::Datagram, SocketRole::Client));
   if (here.family() != there.family())
-    return fail(Errc::InvalidArgument, "{} and {} are addresses of different kinds", here.text(),
-                there.text());
+    return fail(Errc::InvalidArgument, "{} and {} are addresses of different kinds",
+                here.short_text(), there.short_text());
   Wires wires;
   wires.socket = TRY(here.bind_datagrams());
   wires.path = here.file_path();
   wires.to = there;
-  wires.where = format("udp={}/{}", here.text(), there.text());
+  wires.where = format("udp={}/{}", here.short_text(), there.short_text());
   return wires;
 }
 
@@ -147,8 +147,8 @@ NetdevResult open_dgram_net(const NetdevContext& context, const DgramNetConfig& 
   if (!config.remote)
     return fail(Errc::InvalidArgument, "'remote' must be given (unless local is a descriptor)");
   if (config.remote->type == NetAddress::Type::Inet) {
-    const Endpoint remote =
-        TRY(Endpoint::resolve(*config.remote, SOCK_DGRAM, Endpoint::Side::Remote));
+    const SocketAddress remote =
+        TRY(resolve(*config.remote, SocketType::Datagram, SocketRole::Client));
     if (remote.is_multicast())
       return made(context.loop,
                   TRY(join(remote, config.local ? config.local->host : std::string())));
@@ -163,13 +163,11 @@ NetdevResult open_socket_datagrams(const NetdevContext& context, const SocketNet
   if (config.mcast.empty()) {
     if (config.localaddr.empty())
       return fail(Errc::InvalidArgument, "udp= needs localaddr=, where to receive");
-    return made(context.loop, TRY(between(TRY(Endpoint::parse(config.localaddr)),
-                                          TRY(Endpoint::parse(config.udp)))));
+    return made(context.loop, TRY(between(config.localaddr, config.udp)));
   }
-  const Endpoint group = TRY(
-      Endpoint::resolve(TRY(Endpoint::parse(config.mcast)), SOCK_DGRAM, Endpoint::Side::Remote));
+  const SocketAddress group = TRY(resolve(config.mcast, SocketType::Datagram, SocketRole::Client));
   if (!group.is_multicast())
-    return fail(Errc::InvalidArgument, "{} is not a multicast address", group.text());
+    return fail(Errc::InvalidArgument, "{} is not a multicast address", group.short_text());
   return made(context.loop, TRY(join(group, config.localaddr)));
 }
 

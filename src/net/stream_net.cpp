@@ -12,8 +12,8 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "net/endpoint.h"
 #include "net/kinds.h"
+#include "net/net_address.h"
 
 namespace menura {
 
@@ -23,8 +23,8 @@ constexpr size_t kLengthSize = 4;
 constexpr size_t kBuffer = 2 * (kMaxFrame + kLengthSize);
 
 struct Plan {
-  std::optional<Endpoint> listen;
-  std::optional<Endpoint> connect;
+  std::optional<SocketAddress> listen;
+  std::optional<SocketAddress> connect;
   i64 reconnect_ns = 0;
   UniqueFd connected;
   UniqueFd listening;
@@ -71,8 +71,8 @@ class StreamNet final : public Netdev {
     update_interest();
   }
   std::string where() const override {
-    if (fd_) return "stream=" + Endpoint::of_peer(fd_.get()).text();
-    if (plan_.listening) return "listen=" + Endpoint::of_socket(plan_.listening.get()).text();
+    if (fd_) return "stream=" + SocketAddress::of_peer(fd_.get()).text();
+    if (plan_.listening) return "listen=" + SocketAddress::of_socket(plan_.listening.get()).text();
     return plan_.connect ? "disconnected=" + plan_.connect->text() : "disconnected";
   }
 
@@ -281,10 +281,6 @@ NetdevResult made(const NetdevContext& context, Plan plan) {
   return NetdevResult(std::move(net));
 }
 
-Result<Endpoint> stream_end(const NetAddress& address, Endpoint::Side side) {
-  return Endpoint::resolve(address, SOCK_STREAM, side);
-}
-
 }  // namespace
 
 NetdevResult open_stream_net(const NetdevContext& context, const StreamNetConfig& config) {
@@ -301,8 +297,8 @@ NetdevResult open_stream_net(const NetdevContext& context, const StreamNetConfig
     (config.server ? plan.listening : plan.connected) = std::move(fd);
     return made(context, std::move(plan));
   }
-  const auto side = config.server ? Endpoint::Side::Local : Endpoint::Side::Remote;
-  (config.server ? plan.listen : plan.connect) = TRY(stream_end(config.addr, side));
+  (config.server ? plan.listen : plan.connect) = TRY(resolve(
+      config.addr, SocketType::Stream, config.server ? SocketRole::Server : SocketRole::Client));
   return made(context, std::move(plan));
 }
 
@@ -320,9 +316,9 @@ NetdevResult open_socket_net(const NetdevContext& context, const SocketNetConfig
     return fail(Errc::InvalidArgument, "localaddr= goes with mcast= and udp=");
   Plan plan;
   if (!config.listen.empty()) {
-    plan.listen = TRY(stream_end(TRY(Endpoint::parse(config.listen)), Endpoint::Side::Local));
+    plan.listen = TRY(resolve(config.listen, SocketType::Stream, SocketRole::Server));
   } else if (!config.connect.empty()) {
-    plan.connect = TRY(stream_end(TRY(Endpoint::parse(config.connect)), Endpoint::Side::Remote));
+    plan.connect = TRY(resolve(config.connect, SocketType::Stream, SocketRole::Client));
   } else {
     const Result<u64> fd = parse_u64(config.fd);
     if (config.fd.empty() || !fd || socket_option(static_cast<int>(*fd), SO_TYPE) != SOCK_STREAM)

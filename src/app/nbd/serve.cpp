@@ -90,21 +90,11 @@ Result<void> listen_everywhere(NbdServer& server, const Options& options, Unique
                                SocketFile& made) {
   if (inherited) return server.listen(std::move(inherited));
   const auto addresses = TRY(SocketAddress::resolve(options.place, SocketRole::Server));
-  // A host has several addresses, and of those some may be taken twice (:: answers for 0.0.0.0).
-  Error last;
-  unsigned listening = 0;
-  for (const SocketAddress& address : addresses) {
-    Result<UniqueFd> fd = address.listen(kBacklog);
-    if (!fd) {
-      last = std::move(fd.error());
-      continue;
-    }
+  for (auto& [fd, address] : TRY(SocketAddress::listen_all(addresses, kBacklog))) {
     made.path = address.file_path();
-    TRY(server.listen(std::move(*fd)));
+    TRY(server.listen(std::move(fd)));
     log_info("listening on {}", address.text());
-    listening++;
   }
-  if (listening == 0) return last;
   return {};
 }
 

@@ -45,10 +45,8 @@ Result<UniqueFd> connect_to(const SocketAddress& address, NbdStream::Clock::time
   UniqueFd fd = TRY(address.start_connect());
   if (!TRY(wait_until(fd.get(), POLLOUT, deadline)))
     return fail(Errc::Timeout, "Connecting to {}: no answer in time", address.text());
-  int status = 0;
-  socklen_t size = sizeof status;
-  ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &status, &size);
-  if (status != 0) return fail_errno(status, "Connecting to {}", address.text());
+  if (const int status = socket_option(fd.get(), SO_ERROR); status != 0)
+    return fail_errno(status, "Connecting to {}", address.text());
   return fd;
 }
 

@@ -19,20 +19,12 @@ Result<void> BlockExports::start(const SocketPlace& place, NbdServerTls tls, uns
   NbdServer::Limits limits;
   limits.connections = connections;
   auto server = std::make_unique<NbdServer>(NbdServer::Options{limits, std::move(tls), {}});
-  Error last;
-  unsigned listening = 0;
+  const auto addresses = TRY(SocketAddress::resolve(place, SocketRole::Server));
   std::string path;
-  for (const SocketAddress& address : TRY(SocketAddress::resolve(place, SocketRole::Server))) {
-    Result<UniqueFd> fd = address.listen(kBacklog);
-    if (!fd) {
-      last = std::move(fd.error());
-      continue;
-    }
+  for (auto& [fd, address] : TRY(SocketAddress::listen_all(addresses, kBacklog))) {
     path = address.file_path();
-    TRY(server->listen(std::move(*fd)));
-    listening++;
+    TRY(server->listen(std::move(fd)));
   }
-  if (listening == 0) return last;
   server_ = std::move(server);
   socket_path_ = path;
   return {};
