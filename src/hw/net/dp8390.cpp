@@ -203,6 +203,8 @@ void Dp8390::write_page0(unsigned at, u8 value) {
 }
 
 void Dp8390::write_command(u8 value) {
+  // Neither start nor stop: it goes on as it was (drivers turn pages that way while frames come in).
+  if (!(value & (kStp | kSta))) value |= command_ & (kStp | kSta);
   // Only its own end clears a transmission.
   command_ = static_cast<u8>(value | (command_ & kTxp));
   if (value & kStp) {
@@ -270,7 +272,11 @@ u32 Dp8390::free_bytes() const {
 
 bool Dp8390::ready() {
   if ((command_ & kStp) || !(command_ & kSta) || (rcr_ & kMon)) return false;
-  return free_bytes() > kHeader + kMaxPlainFrame + kVlanTag + kFcs + kPage;
+  if (free_bytes() > kHeader + kMaxPlainFrame + kVlanTag + kFcs + kPage) return true;
+  // What came in is still there, though its interrupt may have been answered: drivers take some
+  // frames at a time, and on a wire the next one would interrupt again.
+  if (!(isr_ & (kPrx | kOvw)) && curr_ != bnry_) raise(kPrx);
+  return false;
 }
 
 std::optional<u8> Dp8390::match(ConstBytes frame) const {

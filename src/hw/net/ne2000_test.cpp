@@ -111,13 +111,30 @@ TEST_F(Ne2000Test, ReceivesIntoItsRing) {
   EXPECT_EQ(m.in8(kIo + 7), 0x49) << "CURR: a stranger's frame is not let in";
 }
 
+// Linux's driver turns pages with neither bit while frames come in.
+TEST_F(Ne2000Test, GoesOnWithoutStartOrStop) {
+  start();
+  m.out8(kIo, 0x60);
+  EXPECT_EQ(m.in8(kIo), 0x62);
+  m.out8(kIo, 0x20);
+  EXPECT_TRUE(cable.arrive(to(kMac, 300)));
+  m.out8(kIo, 0x21);
+  m.out8(kIo, 0x60);
+  EXPECT_EQ(m.in8(kIo), 0x61);
+  EXPECT_FALSE(cable.arrive(to(kMac, 300)));
+}
+
 TEST_F(Ne2000Test, FillsAndWrapsItsRing) {
   start();
   u32 frames = 0;
   while (cable.arrive(to(kMac, 1500))) frames++;
   EXPECT_GE(frames, 8u);
-  const int accepts = cable.accepts;
   m.out8(kIo, 0x22);
+  m.out8(kIo + 7, 0xff);
+  EXPECT_EQ(m.in8(kIo + 7), 0);
+  EXPECT_FALSE(cable.arrive(to(kMac, 1500)));
+  EXPECT_EQ(m.in8(kIo + 7), 0x01) << "a frame that waits tells of those that are unread";
+  const int accepts = cable.accepts;
   m.out8(kIo + 3, 0x70);
   EXPECT_GT(cable.accepts, accepts);
   ASSERT_TRUE(cable.arrive(to(kMac, 1500)));

@@ -132,6 +132,12 @@ u64 Rtl8139::value_of(Reg reg) {
       }
       return all;
     }
+    case Reg::Cscr: {
+      // The change is told once.
+      const u64 value = (regs_.get(reg) & ~u64{kCscrLinkOk}) | (phy_.link() ? kCscrLinkOk : 0u);
+      regs_.set(reg, value & ~u64{kCscrLinkChanged});
+      return value;
+    }
     case Reg::Bmcr: return phy_.read(0);
     case Reg::Bmsr: return phy_.read(1);
     case Reg::Anar: return phy_.read(4);
@@ -207,6 +213,7 @@ void Rtl8139::arm_timer() {
 
 void Rtl8139::link_changed() {
   phy_.set_link(cable_.link_up());
+  regs_.set(Reg::Cscr, regs_.get(Reg::Cscr) | kCscrLinkChanged);
   raise(irq::kLinkChange);
 }
 

@@ -51,6 +51,9 @@ inline constexpr unsigned kRblenShift = 11;
 }  // namespace rcr
 inline constexpr unsigned kLoopbackShift = 17;  // of TCR, two bits: both for loopback
 inline constexpr u8 kMsrLinkb = 1u << 2;
+// Of CSCR; the data sheet calls them reserved, drivers tell a change of the link by the second.
+inline constexpr u16 kCscrLinkOk = 1u << 10;
+inline constexpr u16 kCscrLinkChanged = 1u << 11;
 
 }  // namespace rtl8139
 
@@ -98,7 +101,7 @@ inline constexpr RegisterTable<Rtl8139Reg, static_cast<size_t>(Rtl8139Reg::kCoun
     {Rtl8139Reg::Fcsc,     0x6e, 2, "fcsc",     0, 0},
     {Rtl8139Reg::Nwaytr,   0x70, 2, "nwaytr",   0, 0x00ff},
     {Rtl8139Reg::Rec,      0x72, 2, "rec",      0, 0},
-    {Rtl8139Reg::Cscr,     0x74, 2, "cscr",     0x03c8, 0xffff},
+    {Rtl8139Reg::Cscr,     0x74, 2, "cscr",     0x03c8, 0xf3ff},
 }}};
 // clang-format on
 

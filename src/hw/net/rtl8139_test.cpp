@@ -159,8 +159,11 @@ TEST_F(Rtl8139Test, CountsTime) {
 TEST_F(Rtl8139Test, FollowsTheCable) {
   m.out16(kIo + 0x3c, irq::kLinkChange);
   EXPECT_FALSE(m.in8(kIo + 0x58) & kMsrLinkb);
+  EXPECT_EQ(m.in16(kIo + 0x74) & 0x0c00, kCscrLinkOk);
   cable.set_link(false);
   EXPECT_TRUE(m.in8(kIo + 0x58) & kMsrLinkb);
+  EXPECT_EQ(m.in16(kIo + 0x74) & 0x0c00, kCscrLinkChanged);
+  EXPECT_EQ(m.in16(kIo + 0x74) & 0x0c00, 0) << "told once";
   EXPECT_TRUE(m.pin_level(3));
   EXPECT_FALSE(m.in16(kIo + 0x64) & 4);
 }
