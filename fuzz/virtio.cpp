@@ -11,7 +11,7 @@
 #include "hw/core/test_machine.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/scsi/scsi_disk.h"
-#include "hw/virtio/test_disk.h"
+#include "hw/scsi/test_disk.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_pci.h"

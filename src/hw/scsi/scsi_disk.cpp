@@ -287,6 +287,7 @@ void ScsiDisk::inquiry(ScsiTask& task) {
   }
   if (task.cdb[2] != 0) return fail_task(task, kInvalidField);
   Data data{0, 0, 0x05, 0x12, 31, 0, 0, 0x02};  // SPC-3; hierarchical LUNs; command queuing
+  if (config_.removable) data[1] = 0x80;
   put_text(data, config_.vendor, 8);
   put_text(data, config_.product, 16);
   put_text(data, config_.version, 4);

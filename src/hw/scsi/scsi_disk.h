@@ -23,6 +23,7 @@ struct ScsiDiskConfig {
   std::string version = "1.0";
   u16 rotation_rate = 0;  // 1: solid state; 0: not said
   bool write_cache = true;
+  bool removable = false;  // says so; the medium stays
 };
 
 class ScsiDisk final : public Device, public ScsiUnit {

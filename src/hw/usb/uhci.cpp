@@ -96,7 +96,8 @@ Uhci::Uhci(std::string id, TimerQueue& time, Device* parent)
       registers_(Region::mmio(id + "-registers", 32, window_, {.handler_max = 4})),
       time_(time),
       timer_(time, [this] { frame(); }),
-      bus_(id + ".0", kPorts, [this](unsigned port) { port_changed(port); }) {
+      bus_(id + ".0", kPorts, UsbSpeed::Full,
+           {.changed = [this](unsigned port) { port_changed(port); }}) {
   config().define(kRegisters);
   add_bar(4, BarKind::Io, registers_).value();
   set_interrupt_pin(IntxPin::D);
@@ -334,9 +335,8 @@ Uhci::Outcome Uhci::run_transfer(u32 at, u32* next) {
 UsbDevice* Uhci::device_at(u8 address) const {
   for (unsigned port = 0; port < kPorts; port++) {
     UsbDevice* device = bus_.device(port);
-    if (device && (port_status_[port] & kEnabled) && !(port_status_[port] & kSuspend) &&
-        device->address() == address)
-      return device;
+    if (!device || !(port_status_[port] & kEnabled) || (port_status_[port] & kSuspend)) continue;
+    if (UsbDevice* found = device->find(address)) return found;
   }
   return nullptr;
 }

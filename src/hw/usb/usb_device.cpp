@@ -19,7 +19,16 @@ enum : u8 {
   kGetInterface = 10,
   kSetInterface = 11,
 };
-enum : u8 { kDeviceDescriptor = 1, kConfigurationDescriptor = 2, kStringDescriptor = 3 };
+enum : u8 {
+  kSetSel = 0x30,  // a SuperSpeed device's latencies, of which nothing depends
+  kSetIsochDelay = 0x31,
+};
+enum : u8 {
+  kDeviceDescriptor = 1,
+  kConfigurationDescriptor = 2,
+  kStringDescriptor = 3,
+  kObjectStore = 15,
+};
 enum : u8 { kToDevice = 0, kToInterface = 1, kToEndpoint = 2 };
 
 u16 halt_bit(unsigned endpoint) {
@@ -30,6 +39,16 @@ u16 halt_bit(unsigned endpoint) {
 
 UsbDevice::~UsbDevice() {
   if (bus_) bus_->unplug(*this);
+}
+
+UsbSpeed UsbDevice::speed() const {
+  return bus_ ? std::min(fastest(), bus_->fastest()) : fastest();
+}
+
+void UsbDevice::halt(u8 endpoint) { halted_ |= halt_bit(endpoint); }
+
+void UsbDevice::wake() {
+  if (bus_) bus_->wake();
 }
 
 void UsbDevice::bus_reset() {
@@ -157,6 +176,8 @@ bool UsbDevice::standard_request() {
       return true;
     case kGetInterface: data_ = {0}; return recipient == kToInterface;
     case kSetInterface: return recipient == kToInterface && request_.value == 0;
+    case kSetSel:
+    case kSetIsochDelay: return speed() == UsbSpeed::Super;
     default: return false;
   }
 }
@@ -167,6 +188,7 @@ bool UsbDevice::get_descriptor() {
   switch (request_.value >> 8) {
     case kDeviceDescriptor: data_ = all.device; return true;
     case kConfigurationDescriptor: data_ = all.configuration; return number == 0;
+    case kObjectStore: data_ = all.object_store; return !data_.empty();
     case kStringDescriptor: {
       if (number > all.strings.size()) return false;
       data_ = {0, kStringDescriptor};
@@ -199,7 +221,7 @@ Result<void> UsbBus::plug(UsbDevice& device, std::optional<unsigned> port) {
   if (devices_[at]) return fail(Errc::Busy, "Port {} of USB bus '{}' is taken", at + 1, name_);
   devices_[at] = &device;
   device.bus_ = this;
-  changed_(at);
+  wiring_.changed(at);
   return {};
 }
 
@@ -208,7 +230,7 @@ void UsbBus::unplug(UsbDevice& device) {
   if (at == devices_.end()) return;
   *at = nullptr;
   device.bus_ = nullptr;
-  changed_(static_cast<unsigned>(at - devices_.begin()));
+  wiring_.changed(static_cast<unsigned>(at - devices_.begin()));
 }
 
 }  // namespace menura

@@ -1,9 +1,11 @@
 // UsbDevice: a function on a USB bus: its control endpoint, and what its own endpoints do; UsbBus: the
-// root ports of a host controller.
+// ports of a host controller or of a hub.
 //
-// Owner: the board or the user. Threads: under the machine lock. Source: USB 1.1 specification,
-// chapters 8 and 9. A host controller runs transactions: setup(), in(), out(); the answer is there at
-// once, or Nak. Example, of a device: see usb_hid.h; of a controller: see uhci.h.
+// Owner: the board or the user. Threads: under the machine lock. Source: USB 2.0 and 3.2
+// specifications, chapters 8 and 9. A host controller runs transactions: setup(), in(), out(); the
+// answer is there at once, or Nak: then wake() tells when to ask again. A controller may ask for many
+// packets at once; less than it has room for is a short one, the last.
+// Example, of a device: see usb_hid.h; of a controller: see uhci.h.
 #pragma once
 
 #include <functional>
@@ -16,7 +18,9 @@
 
 namespace menura {
 
-enum class UsbSpeed : u8 { Low, Full };
+class UsbBus;
+
+enum class UsbSpeed : u8 { Low, Full, High, Super };
 enum class UsbStatus : u8 { Ack, Nak, Stall };
 struct UsbAnswer {
   UsbStatus status = UsbStatus::Ack;
@@ -40,8 +44,14 @@ struct UsbRequest {
 class UsbDevice : public Device {
  public:
   ~UsbDevice() override;
-  virtual UsbSpeed speed() const { return UsbSpeed::Full; }
+  virtual UsbSpeed fastest() const { return UsbSpeed::Full; }
+  // As fast as its port lets it be.
+  UsbSpeed speed() const;
   u8 address() const { return address_; }
+  // The one of that address, here or behind this hub's ports; null: nobody.
+  virtual UsbDevice* find(u8 address) { return address == address_ ? this : nullptr; }
+  // A hub's ports; null for other devices.
+  virtual UsbBus* downstream() { return nullptr; }
 
   // The port's reset.
   void bus_reset();
@@ -60,11 +70,16 @@ class UsbDevice : public Device {
 
   struct Descriptors {
     std::vector<u8> device;
-    std::vector<u8> configuration;     // with its interfaces and endpoints
-    std::vector<std::string> strings;  // from number 1
-    u8 max_packet = 8;                 // of endpoint 0
+    std::vector<u8> configuration;      // with its interfaces and endpoints
+    std::vector<std::string> strings;   // from number 1
+    std::vector<u8> object_store = {};  // BOS, of a SuperSpeed device
   };
+  // Of its present speed.
   virtual const Descriptors& descriptors() const = 0;
+  // The endpoint stalls until the host clears it; bit 7: to the host.
+  void halt(u8 endpoint);
+  // What was refused with Nak may go now.
+  void wake();
   bool configured() const { return configuration_ != 0; }
 
   // Requests of classes, and descriptors beyond the standard's: data is filled (to the host) or read.
@@ -85,7 +100,7 @@ class UsbDevice : public Device {
   bool get_descriptor();
 
   // Wiring
-  class UsbBus* bus_ = nullptr;
+  UsbBus* bus_ = nullptr;
   // State
   u8 address_ = 0;
   u8 new_address_ = 0;  // from the status stage on
@@ -99,24 +114,34 @@ class UsbDevice : public Device {
 
 class UsbBus {
  public:
-  // changed() hears of a port whose device came or went.
-  UsbBus(std::string name, unsigned ports, std::function<void(unsigned port)> changed)
-      : name_(std::move(name)), devices_(ports), changed_(std::move(changed)) {}
+  struct Wiring {
+    // A port's device came or went.
+    std::function<void(unsigned port)> changed;
+    // Somebody on the bus has something that was refused before; may be empty.
+    std::function<void()> woken = {};
+  };
+  UsbBus(std::string name, unsigned ports, UsbSpeed fastest, Wiring wiring)
+      : name_(std::move(name)), devices_(ports), fastest_(fastest), wiring_(std::move(wiring)) {}
   ~UsbBus();
   UsbBus(const UsbBus&) = delete;
   UsbBus& operator=(const UsbBus&) = delete;
 
   const std::string& name() const { return name_; }
   unsigned ports() const { return static_cast<unsigned>(devices_.size()); }
+  UsbSpeed fastest() const { return fastest_; }
   UsbDevice* device(unsigned port) const { return devices_[port]; }
   // Ports count from 0 here, from 1 for users; without one, the first free.
   Result<void> plug(UsbDevice& device, std::optional<unsigned> port = {});
   void unplug(UsbDevice& device);
+  void wake() const {
+    if (wiring_.woken) wiring_.woken();
+  }
 
  private:
   std::string name_;
   std::vector<UsbDevice*> devices_;
-  std::function<void(unsigned)> changed_;
+  UsbSpeed fastest_;
+  Wiring wiring_;
 };
 
 }  // namespace menura

@@ -1,6 +1,7 @@
 #include "hw/usb/usb_hid.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace menura {
 
@@ -61,73 +62,36 @@ constexpr Model kModels[] = {
 };
 const Model& model(UsbHid::Kind kind) { return kModels[static_cast<size_t>(kind)]; }
 
-std::vector<u8> device_descriptor(const Model& m) {
-  return {18,
-          1,
-          0x10,
-          0x01,
-          0,
-          0,
-          0,
-          8,
-          0x27,
-          0x06,  // USB 1.1; packets of 8; vendor
-          static_cast<u8>(m.product),
-          static_cast<u8>(m.product >> 8),
-          0x00,
-          0x01,
-          1,
-          2,
-          0,
-          1};  // release 1.0, strings 1 and 2, one configuration
+// clang-format off
+std::vector<u8> device_descriptor(const Model& m, bool high) {
+  return {18, 1, static_cast<u8>(high ? 0x00 : 0x10), static_cast<u8>(high ? 0x02 : 0x01),  // USB 2.0 or 1.1
+          0, 0, 0,
+          static_cast<u8>(high ? 64 : 8),                             // packets of endpoint 0
+          0x27, 0x06, static_cast<u8>(m.product), static_cast<u8>(m.product >> 8),
+          0x00, 0x01, 1, 2, 0, 1};  // release 1.0, strings 1 and 2, one configuration
 }
 
-std::vector<u8> configuration_descriptor(const Model& m) {
-  const auto length = static_cast<u8>(m.report.size());
-  return {9,
-          2,
-          34,
-          0,
-          1,
-          1,
-          0,
-          0xa0,
-          50,  // one interface; wakes; 100 mA
-          9,
-          4,
-          0,
-          0,
-          1,
-          3,
-          m.subclass,
-          m.protocol,
-          0,  // HID, one endpoint
-          9,
-          kHidDescriptor,
-          0x11,
-          0x01,
-          0,
-          1,
-          kReportDescriptor,
-          length,
-          0,
-          7,
-          5,
-          0x81,
-          3,
-          8,
-          0,
-          m.interval};  // interrupt, to the host
+std::vector<u8> configuration_descriptor(const Model& m, bool high) {
+  // In ms, or as a power of two of 125 us.
+  const auto interval = static_cast<u8>(high ? std::bit_width(8u * m.interval) : m.interval);
+  return {9, 2, 34, 0, 1, 1, 0, 0xa0, 50,           // one interface; wakes; 100 mA
+          9, 4, 0, 0, 1, 3, m.subclass, m.protocol, 0,  // HID, one endpoint
+          9, kHidDescriptor, 0x11, 0x01, 0, 1, kReportDescriptor, static_cast<u8>(m.report.size()), 0,
+          7, 5, 0x81, 3, 8, 0, interval};           // interrupt, to the host
 }
+// clang-format on
 
 }  // namespace
 
 UsbHid::UsbHid(std::string id, Kind kind, Inputs& inputs, Device* parent)
     : UsbDevice(std::move(id), parent),
       kind_(kind),
-      descriptors_{.device = device_descriptor(model(kind)),
-                   .configuration = configuration_descriptor(model(kind)),
-                   .strings = {"menura", std::string(model(kind).name)}},
+      full_{.device = device_descriptor(model(kind), false),
+            .configuration = configuration_descriptor(model(kind), false),
+            .strings = {"menura", std::string(model(kind).name)}},
+      high_{.device = device_descriptor(model(kind), true),
+            .configuration = configuration_descriptor(model(kind), true),
+            .strings = full_.strings},
       report_descriptor_(model(kind).report.begin(), model(kind).report.end()),
       inputs_(inputs) {
   inputs_.add(*this);
@@ -202,7 +166,7 @@ bool UsbHid::class_request(const UsbRequest& request, std::vector<u8>& data) {
       return true;
     }
     if (request.value >> 8 != kHidDescriptor) return false;
-    data.assign(descriptors_.configuration.begin() + 18, descriptors_.configuration.begin() + 27);
+    data.assign(full_.configuration.begin() + 18, full_.configuration.begin() + 27);
     return true;
   }
   if ((request.type & 0x7f) != 0x21) return false;
@@ -316,7 +280,8 @@ void UsbHid::wheel(i32 up, i32) {
       std::clamp(wheel_ + std::clamp(up, -kGatherLimit, kGatherLimit), -kGatherLimit, kGatherLimit);
 }
 
-// The host asks by itself, every few milliseconds.
-void UsbHid::sync() {}
+void UsbHid::sync() {
+  if (pending()) wake();
+}
 
 }  // namespace menura

@@ -20,9 +20,12 @@ class UsbHid final : public UsbDevice, private InputSink {
   ~UsbHid() override;
 
   std::string_view type() const override;
+  UsbSpeed fastest() const override { return UsbSpeed::High; }
 
  protected:
-  const Descriptors& descriptors() const override { return descriptors_; }
+  const Descriptors& descriptors() const override {
+    return speed() == UsbSpeed::High ? high_ : full_;
+  }
   bool class_request(const UsbRequest& request, std::vector<u8>& data) override;
   UsbAnswer data_in(u8 endpoint, Bytes to) override;
   UsbAnswer data_out(u8 endpoint, ConstBytes from) override;
@@ -48,7 +51,7 @@ class UsbHid final : public UsbDevice, private InputSink {
 
   // Configuration
   const Kind kind_;
-  Descriptors descriptors_;
+  const Descriptors full_, high_;  // by speed
   std::vector<u8> report_descriptor_;
   // Wiring
   Inputs& inputs_;

@@ -6,7 +6,7 @@
 #include "hw/pci/pci_conformance.h"
 #include "hw/pci/pci_regs.h"
 #include "hw/scsi/scsi_disk.h"
-#include "hw/virtio/test_disk.h"
+#include "hw/scsi/test_disk.h"
 #include "hw/virtio/test_driver.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_scsi.h"

@@ -8,7 +8,7 @@
 #include "base/units.h"
 #include "hw/pci/pci_conformance.h"
 #include "hw/pci/pci_regs.h"
-#include "hw/virtio/test_disk.h"
+#include "hw/scsi/test_disk.h"
 #include "hw/virtio/test_driver.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_pci.h"

@@ -47,7 +47,8 @@ Value minimal_options(std::string_view kind) {
     options.set("drive", kind);
     options.set("bus", "ide.1");
   }
-  if (kind.starts_with("virtio-blk") || kind == "scsi-hd") options.set("drive", kind);
+  if (kind.starts_with("virtio-blk") || kind == "scsi-hd" || kind == "usb-storage")
+    options.set("drive", kind);
   if (const std::string addr = virtio_address(kind); !addr.empty()) options.set("addr", addr);
   if (kind == "isa-debugcon") options.set("chardev", "debug");
   if (kind == "isa-serial") {
@@ -75,15 +76,13 @@ MachineConfig with_everything() {
   config.drives.push_back({.file = cd, .media = Media::Cdrom, .index = 1});
   for (const DeviceKind& kind : device_kinds()) {
     const bool is_cd = kind.name == "ide-cd";
-    if (kind.bus == "IDE" || kind.name.starts_with("virtio-blk") || kind.name == "scsi-hd")
+    if (kind.bus == "IDE" || kind.name.starts_with("virtio-blk") || kind.name == "scsi-hd" ||
+        kind.name == "usb-storage")
       config.drives.push_back({.file = is_cd ? cd : disk,
                                .id = std::string(kind.name),
                                .interface = DriveOptions::Interface::None,
                                .media = is_cd ? Media::Cdrom : Media::Disk,
                                .readonly = true});
-    if (kind.name == "usb-tablet")  // a third one on a bus of two ports
-      config.devices.push_back(
-          {.name = "piix3-usb-uhci", .id = "usb2", .options = Value::object()});
     config.devices.push_back({.name = std::string(kind.name),
                               .id = "added-" + std::string(kind.name),
                               .options = minimal_options(kind.name)});
@@ -235,7 +234,8 @@ TEST(CatalogueTest, TheWildGuestReachesEveryDeviceWithAState) {
   touched.erase("added-scsi-hd");
   touched.erase("added-virtserialport");
   // A USB device hears only of schedules that somebody has written.
-  for (const char* usb : {"added-usb-kbd", "added-usb-mouse", "added-usb-tablet"})
+  for (const char* usb : {"added-usb-kbd", "added-usb-mouse", "added-usb-tablet", "added-usb-hub",
+                          "added-usb-storage"})
     touched.erase(usb);
   std::vector<std::string> left;
   for (const auto& [name, is_touched] : touched)
