@@ -118,15 +118,15 @@ class Negotiation {
     NbdWriter writer;
     writer.add(found->size()).add(found->flags(structured_));
     if (!no_zeroes_) writer.text(std::string(kNbdZeroes, '\0'));
-    TRY(stream_.write({writer.bytes()}));
-    return choose(*found);
+    if (!choose(*found)) return fail(Errc::NotFound, "Export '{}' is gone already", name);
+    return stream_.write({writer.bytes()});
   }
 
-  Result<void> choose(NbdExport& found) {
+  // Before the client hears of it: from then on it counts on its export.
+  bool choose(NbdExport& found) {
     std::optional<NbdExportUse> used = exports_.use(found);
-    if (!used) return fail(Errc::NotFound, "Export '{}' is gone already", found.options().name);
-    chosen_.emplace(std::move(*used));
-    return {};
+    if (used) chosen_.emplace(std::move(*used));
+    return used.has_value();
   }
 
   Result<void> list() {
@@ -170,9 +170,10 @@ class Negotiation {
     if (!wish) return refuse(NbdOptionReply::Invalid, "the lengths inside do not fit together");
     const std::shared_ptr<NbdExport> found = exports_.lookup(wish->name);
     if (!found) return refuse(NbdOptionReply::Unknown, "there is no export of that name");
+    if (option_ == NbdOption::Go && !choose(*found))
+      return refuse(NbdOptionReply::Unknown, "this export is gone already");
     TRY(tell(*found, *wish));
-    TRY(reply(NbdOptionReply::Ack));
-    return option_ == NbdOption::Go ? choose(*found) : Result<void>();
+    return reply(NbdOptionReply::Ack);
   }
 
   Result<void> tell(const NbdExport& exported, const Wish& wish) {

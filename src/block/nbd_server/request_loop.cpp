@@ -56,10 +56,10 @@ void NbdRequestLoop::run() {
 void NbdRequestLoop::serve() {
   Job job;
   while (next(job)) {
-    if (job.refused)
+    if (job.allowed)
       perform(job);
     else
-      answer(job.request, job.refused);
+      answer(job.request, job.allowed);
     release(job);
     job.buffer.trim(kKeptBuffer);
   }
@@ -101,14 +101,14 @@ bool NbdRequestLoop::receive(Job& job) {
   const Result<NbdRequest> request = NbdRequest::decode(header);
   if (!request || request->command == NbdCommand::Disconnect) return false;
   job.request = *request;
-  job.refused = check(*request);
+  job.allowed = check(*request);
   const bool has_payload = request->command == NbdCommand::Write;
   if (has_payload && request->length > kNbdLargestRequest) return false;
-  const bool wants_room = has_payload || (job.refused && request->command == NbdCommand::Read);
+  const bool wants_room = has_payload || (job.allowed && request->command == NbdCommand::Read);
   if (!wants_room) return true;
   reserve(job, request->length);
   if (const Result<void> got = job.buffer.resize(request->length); !got) {
-    job.refused = got;
+    job.allowed = got;
     return !has_payload || stream_.skip(request->length).ok();
   }
   return !has_payload || stream_.read(job.buffer.bytes()).ok();

@@ -38,7 +38,7 @@ class NbdRequestLoop {
     NbdRequest request;
     IoBuffer buffer;
     u64 reserved = 0;      // of the bytes that may be under way
-    Result<void> refused;  // before anything was done
+    Result<void> allowed;  // an error: nothing of it is to be done
   };
   void serve();
   bool next(Job& job);

@@ -174,7 +174,7 @@ void NbdServer::unuse(NbdExport& used) {
 
 unsigned NbdServer::clients_of(const NbdExport& exported) const {
   const std::lock_guard guard(mutex_);
-  return static_cast<unsigned>(std::ranges::count(connections_, &exported, &Connection::serving));
+  return static_cast<unsigned>(std::ranges::count(uses_, &exported));
 }
 
 Result<void> NbdServer::add(std::shared_ptr<NbdExport> exported) {
@@ -189,13 +189,13 @@ Result<void> NbdServer::remove(NbdExport& exported, Removal removal) {
   std::shared_ptr<NbdExport> kept;
   {
     std::unique_lock guard(mutex_);
-    const auto serves = [&](const Connection& c) { return c.serving == &exported; };
-    if (removal == Removal::Safe && std::ranges::any_of(connections_, serves))
+    const auto is_used = [&] { return std::ranges::find(uses_, &exported) != uses_.end(); };
+    if (removal == Removal::Safe && is_used())
       return fail(Errc::Busy, "Export '{}' has clients", exported.options().name);
     leaving_ = &exported;
     for (Connection& connection : connections_)
-      if (serves(connection)) connection.stream.shut();
-    less_used_.wait(guard, [&] { return std::ranges::find(uses_, &exported) == uses_.end(); });
+      if (connection.serving == &exported) connection.stream.shut();
+    less_used_.wait(guard, [&] { return !is_used(); });
     leaving_ = nullptr;
     const auto at = std::ranges::find(exports_, &exported, &std::shared_ptr<NbdExport>::get);
     ensure(at != exports_.end(), "an export of this server");
