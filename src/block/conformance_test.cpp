@@ -51,7 +51,10 @@ class Conformance : public testing::TestWithParam<std::string> {
   }
   void create(u64 size = kSize) {
     if (in_memory()) return;
-    const Result<void> made = try_create(size, Value::object());
+    Value options = Value::object();
+    // Else its sizes are what cylinders, heads and sectors can tell.
+    if (GetParam() == "vpc") options.set("force_size", true);
+    const Result<void> made = try_create(size, options);
     ASSERT_TRUE(made) << made.error().text;
   }
   // All but what each node has.

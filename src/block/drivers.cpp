@@ -5,8 +5,13 @@
 #include "block/file/null_image.h"
 #include "block/filter/filters.h"
 #include "block/nbd/nbd_image.h"
+#include "block/parallels/parallels_image.h"
+#include "block/qcow/qcow_image.h"
 #include "block/qcow2/qcow2_image.h"
+#include "block/qed/qed_image.h"
 #include "block/raw/raw_image.h"
+#include "block/vdi/vdi_image.h"
+#include "block/vpc/vpc_image.h"
 
 namespace menura {
 
@@ -21,8 +26,13 @@ const Driver* const kDrivers[] = {
     &kNullAioDriver,
     &kNullCoDriver,
     // Formats
+    &kParallelsDriver,
     &kQcow2Driver,
+    &kQcowDriver,
+    &kQedDriver,
     &kRawDriver,
+    &kVdiDriver,
+    &kVpcDriver,
     // Filters
     &kBlkdebugDriver,
     &kBlkverifyDriver,

@@ -1,11 +1,8 @@
 #include "event/tape.h"
 
-#include <sys/random.h>
 #include <time.h>
 
-#include <cerrno>
-
-#include "base/check.h"
+#include "base/random.h"
 #include "base/units.h"
 
 namespace menura {
@@ -24,14 +21,7 @@ i64 LiveTape::host_clock_ns() { return read_clock(CLOCK_MONOTONIC); }
 
 i64 LiveTape::wall_clock_ns() { return read_clock(CLOCK_REALTIME); }
 
-void LiveTape::random(Bytes out) {
-  while (!out.empty()) {
-    const ssize_t n = ::getrandom(out.data(), out.size(), 0);
-    // With these flags getrandom fails only by EINTR, or when the kernel lacks it.
-    ensure(n > 0 || errno == EINTR, "getrandom(2) works on every supported host");
-    if (n > 0) out = out.subspan(static_cast<size_t>(n));
-  }
-}
+void LiveTape::random(Bytes out) { fill_random(out); }
 
 // xorshift64: reproducible, not secret.
 void ScriptedTape::random(Bytes out) {

@@ -53,7 +53,7 @@ Value image_value(Node& node, std::string_view name) {
       for (const SnapshotInfo& s : snapshots) list.as<Value::List>()->push_back(snapshot_value(s));
       v.set("snapshots", std::move(list));
     }
-  v.set("dirty-flag", info.dirty);
+  if (info.dirty) v.set("dirty-flag", *info.dirty);
   return v;
 }
 
@@ -66,7 +66,7 @@ std::string image_text(Node& node, std::string_view name) {
   out += format("disk size: {}\n", allocated ? human_size(*allocated) : "unavailable");
   if (info.encrypted) out += "encrypted: yes\n";
   if (info.cluster_size) out += format("cluster_size: {}\n", info.cluster_size);
-  if (info.dirty) out += "cleanly shut down: no\n";
+  if (info.dirty.value_or(false)) out += "cleanly shut down: no\n";
   if (!info.backing_file.empty()) {
     const std::string full = resolve_beside(node.filename(), info.backing_file);
     out += format("backing file: {}", info.backing_file);

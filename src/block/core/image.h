@@ -67,7 +67,7 @@ std::span<const std::string_view> enum_names(Preallocation);
 struct ImageInfo {
   u64 cluster_size = 0;  // 0: has none
   std::optional<u64> vm_state_offset;
-  bool dirty = false;
+  std::optional<bool> dirty = false;  // none: the format does not say
   bool corrupt = false;
   bool encrypted = false;
   bool compressed = false;     // every cluster is (streamOptimized)

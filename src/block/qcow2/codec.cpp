@@ -1,31 +1,14 @@
 #include "block/qcow2/codec.h"
 
-#include <zlib.h>
 #include <zstd.h>
 
 #include <memory>
 
+#include "block/core/deflate.h"
+
 namespace menura::qcow2 {
 
 namespace {
-
-constexpr int kWindowBits = -12;  // raw, 4 KiB
-
-Result<void> inflate_all(ConstBytes packed, Bytes to) {
-  z_stream stream{};
-  if (inflateInit2(&stream, kWindowBits) != Z_OK)
-    return fail(Errc::NoMemory, "Starting to inflate");
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data()));
-  stream.avail_in = static_cast<uInt>(packed.size());
-  stream.next_out = reinterpret_cast<Bytef*>(to.data());
-  stream.avail_out = static_cast<uInt>(to.size());
-  const int state = inflate(&stream, Z_FINISH);
-  inflateEnd(&stream);
-  // Z_BUF_ERROR: the stream goes on, but the cluster is full.
-  if ((state != Z_STREAM_END && state != Z_BUF_ERROR) || stream.avail_out != 0)
-    return fail(Errc::Corrupt, "A compressed cluster does not inflate to its size");
-  return {};
-}
 
 Result<void> unzstd_all(ConstBytes packed, Bytes to) {
   const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(),
@@ -47,7 +30,8 @@ Result<void> unzstd_all(ConstBytes packed, Bytes to) {
 }  // namespace
 
 Result<void> unpack(CompressionType type, ConstBytes packed, Bytes to) {
-  return type == CompressionType::Zlib ? inflate_all(packed, to) : unzstd_all(packed, to);
+  return type == CompressionType::Zlib ? inflate_block(packed, to, kRawDeflate12)
+                                       : unzstd_all(packed, to);
 }
 
 Result<size_t> pack(CompressionType type, ConstBytes from, Bytes room) {
@@ -60,19 +44,7 @@ Result<size_t> pack(CompressionType type, ConstBytes from, Bytes room) {
     if (ZSTD_isError(size)) return fail(Errc::NoSpace, "It does not get smaller");
     return size;
   }
-  z_stream stream{};
-  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kWindowBits, 9,
-                   Z_DEFAULT_STRATEGY) != Z_OK)
-    return fail(Errc::NoMemory, "Starting to deflate");
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(from.data()));
-  stream.avail_in = static_cast<uInt>(from.size());
-  stream.next_out = reinterpret_cast<Bytef*>(room.data());
-  stream.avail_out = static_cast<uInt>(room.size());
-  const int state = deflate(&stream, Z_FINISH);
-  const size_t size = room.size() - stream.avail_out;
-  deflateEnd(&stream);
-  if (state != Z_STREAM_END) return fail(Errc::NoSpace, "It does not get smaller");
-  return size;
+  return deflate_block(from, room, kRawDeflate12);
 }
 
 }  // namespace menura::qcow2

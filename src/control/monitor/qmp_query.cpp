@@ -213,7 +213,7 @@ BlockReply::Inserted tell_of(Node& node) {
                                       .format = std::string(node.driver().name),
                                       .virtual_size = node.size(),
                                       .actual_size = node.image().allocated_size(),
-                                      .dirty = info.dirty},
+                                      .dirty = info.dirty.value_or(false)},
                             .cache = {.direct = cache.direct, .no_flush = cache.no_flush}};
   if (info.cluster_size) told.image.cluster_size = info.cluster_size;
   for (Node* below = node.backing(); below; below = below->backing()) told.backing_depth++;
