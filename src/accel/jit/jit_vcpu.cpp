@@ -305,14 +305,15 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
   statistics_.misses++;
   if (TranslatedBlock* block = code_.find(key)) return block;
   // An instruction may reach into the next page.
-  jit::x86::NextPage next;
+  jit::x86::Around around;
+  around.page = bytes.data() - (linear & 4095);
   if (bytes.size() < jit::x86::kMaxLength && block_->code_tag != ir::kNoTag &&
       (s_.code64() || linear < 0xffff'f000)) {
-    next.linear = linear + bytes.size();
-    if (const auto there = mmu_.code_at(next.linear); there && !there->empty())
-      next.host = there->data();
+    around.next_linear = linear + bytes.size();
+    if (const auto there = mmu_.code_at(around.next_linear); there && !there->empty())
+      around.next = there->data();
   }
-  return code_.translate(author_, key, bytes, next);
+  return code_.translate(author_, key, bytes, around);
 }
 
 // It lets an instruction pass its breakpoint; without breakpoints nobody sees when it goes.

@@ -120,7 +120,7 @@ void Translations::claim_piece(Author& author) {
 }
 
 TranslatedBlock* Translations::translate(Author& author, const ir::Key& key,
-                                         std::span<const u8> code, const jit::x86::NextPage& next) {
+                                         std::span<const u8> code, const jit::x86::Around& around) {
   if (TranslatedBlock* again = revive(author, key, code)) return again;
   const u64 begun = __rdtsc();
   unsigned limit = options_.block_limit;
@@ -132,10 +132,11 @@ TranslatedBlock* Translations::translate(Author& author, const ir::Key& key,
     const size_t most = std::min<size_t>(code.size(), limit * kLongestInstruction);
     author.snapshot.assign(code.begin(), code.begin() + static_cast<std::ptrdiff_t>(most));
     const bool whole = most == code.size();
-    if (next.host && whole)
-      author.snapshot.insert(author.snapshot.end(), next.host, next.host + kLongestInstruction);
-    jit::x86::translate(author.ir, key, author.snapshot, author.features, limit,
-                        whole ? next : jit::x86::NextPage{});
+    if (around.next && whole)
+      author.snapshot.insert(author.snapshot.end(), around.next, around.next + kLongestInstruction);
+    jit::x86::Around seen = around;
+    if (!whole) seen.next = nullptr;
+    jit::x86::translate(author.ir, key, author.snapshot, author.features, limit, seen);
     log_said(author.ir, author.snapshot);
     opt::run_passes(author.ir, options_.passes);
     log_optimised(author.ir);
@@ -157,7 +158,7 @@ TranslatedBlock* Translations::translate(Author& author, const ir::Key& key,
       statistics_.raced++;
       return theirs;
     }
-    TranslatedBlock* block = publish(author, compiled, address(next.host));
+    TranslatedBlock* block = publish(author, compiled, address(around.next));
     if (guard_block(author, *block)) return block;
   }
   return nullptr;
@@ -175,6 +176,8 @@ TranslatedBlock* Translations::publish(Author& author, const x64::Compiled& comp
     block->tail = static_cast<u32>(ir.bytes - page_left);
     block->tail_at = next_page;
   }
+  block->ahead.assign(ir.ahead.bytes.begin(), ir.ahead.bytes.begin() + ir.ahead.size);
+  block->ahead_at = ir.ahead.physical;
   block->code = author.piece.at;
   block->size = compiled.size;
   block->entry = block->code + compiled.entry;
@@ -216,7 +219,9 @@ bool Translations::unchanged(const TranslatedBlock& block) {
   const size_t first = block.guest.size() - block.tail;
   return std::memcmp(reinterpret_cast<const void*>(block.key.physical), bytes, first) == 0 &&
          (!block.tail || std::memcmp(reinterpret_cast<const void*>(block.tail_at), bytes + first,
-                                     block.tail) == 0);
+                                     block.tail) == 0) &&
+         std::memcmp(reinterpret_cast<const void*>(block.ahead_at), block.ahead.data(),
+                     block.ahead.size()) == 0;
 }
 
 // From now on writes to the block are seen; were there some before? A store that found the page

@@ -73,9 +73,9 @@ class Translations {
 
   TranslatedBlock* find(const ir::Key& key);
   // `code`: from the block's first byte to the end of its page. The caller keeps no block over this.
-  // `next`: the page behind, for an instruction that reaches into it.
+  // `around`: the page behind, for an instruction that reaches into it.
   TranslatedBlock* translate(Author& author, const ir::Key& key, std::span<const u8> code,
-                             const jit::x86::NextPage& next);
+                             const jit::x86::Around& around);
   // Links the jump named by an exit of generation `seen`.
   void connect(u64 link, TranslatedBlock* to, u64 seen);
   // The guest instruction of a place in host code; false: none.

@@ -81,6 +81,8 @@ void Block::begin(const Key& start) {
   foreigns.clear();
   pcs.clear();
   bytes = 0;
+  flags_wanted = kAllFlags;
+  ahead.size = 0;
 }
 
 Op& Block::add(Opcode code) {

@@ -109,13 +109,25 @@ struct Key {
   bool operator==(const Key&) const = default;
 };
 
+// Code behind a block's end that its translation was judged by, though it is not translated there.
+struct Ahead {
+  static constexpr size_t kMost = 32;
+  u64 physical = 0;
+  u8 size = 0;  // bytes; 0: none
+  std::array<u8, kMost> bytes{};
+};
+
+inline constexpr u8 kAllFlags = 0x3f;
+
 struct Block {
   Key key;
   std::vector<Op> ops;
   std::vector<Native> natives;
   std::vector<Foreign> foreigns;
-  std::vector<u64> pcs;  // of the instructions; one more than instructions: the end
-  u64 bytes = 0;         // guest code covered
+  std::vector<u64> pcs;         // of the instructions; one more than instructions: the end
+  u64 bytes = 0;                // guest code covered
+  u8 flags_wanted = kAllFlags;  // by whoever goes on behind the end
+  Ahead ahead;                  // why not all
 
   void begin(const Key& start);
   Op& add(Opcode code);

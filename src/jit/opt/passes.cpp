@@ -9,8 +9,6 @@ namespace menura::opt {
 
 namespace {
 
-constexpr u8 kAllFlags = 0x3f;
-
 struct NamedPass {
   std::string_view name;
   bool PassSet::*runs;
@@ -56,7 +54,7 @@ Result<PassSet> parse_passes(std::string_view text) {
 }
 
 void flags_liveness(ir::Block& block, bool enabled) {
-  u8 live = kAllFlags;
+  u8 live = enabled ? block.flags_wanted : ir::kAllFlags;
   for (auto op = block.ops.rbegin(); op != block.ops.rend(); ++op) {
     if (enabled) live = static_cast<u8>((live & ~op->flags_written) | op->flags_read);
     op->flags_live = live;

@@ -1,6 +1,7 @@
 #include "jit/run/block_table.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/bits.h"
 #include "base/bytes.h"
@@ -24,11 +25,17 @@ u64 lines_of(u64 at, u64 size) {
   return low_mask(last + 1) & ~low_mask(first);
 }
 
-// Other threads may be running here: one aligned store.
+u64 lines_ahead(const TranslatedBlock& b) {
+  return b.ahead.empty() ? 0 : lines_of(b.ahead_at, b.ahead.size());
+}
+
+// Other threads may be running here: one store, inside 8 aligned bytes.
 void point(u8* field, const u8* to) {
   const u32 displacement = static_cast<u32>(to - (field + 4));
-  std::atomic_ref<u32>(*reinterpret_cast<u32*>(field))
-      .store(displacement, std::memory_order_release);
+  asm volatile("movl %1, %0"
+               : "=m"(*reinterpret_cast<u8(*)[4]>(field))
+               : "r"(displacement)
+               : "memory");
 }
 
 void store_code(u8* entry, u64 bytes) {
@@ -75,7 +82,9 @@ TranslatedBlock* BlockTable::revive(const ir::Key& key, std::span<const u8> code
   std::vector<TranslatedBlock*>& versions = found->second;
   auto same = std::ranges::find_if(versions, [&](const TranslatedBlock* b) {
     return !b->tail && b->guest.size() <= code.size() &&
-           std::ranges::equal(b->guest, code.first(b->guest.size()));
+           std::ranges::equal(b->guest, code.first(b->guest.size())) &&
+           std::memcmp(reinterpret_cast<const void*>(b->ahead_at), b->ahead.data(),
+                       b->ahead.size()) == 0;
   });
   if (same == versions.end()) return nullptr;
   TranslatedBlock* block = *same;
@@ -90,6 +99,7 @@ void BlockTable::enlist(TranslatedBlock* block) {
   block->live = true;
   blocks_[block->key] = block;
   enlist_in(block->key.physical, block->guest.size() - block->tail, block);
+  pages_[block->key.physical >> 12].lines |= lines_ahead(*block);
   if (block->tail) enlist_in(block->tail_at, block->tail, block);
 }
 
@@ -114,7 +124,7 @@ void BlockTable::delist_from(u64 at, TranslatedBlock* block) {
   page.lines = 0;
   for (TranslatedBlock* b : page.blocks) {
     if (b->key.physical >> 12 == at >> 12)
-      page.lines |= lines_of(b->key.physical, b->guest.size() - b->tail);
+      page.lines |= lines_of(b->key.physical, b->guest.size() - b->tail) | lines_ahead(*b);
     if (b->tail && b->tail_at >> 12 == at >> 12) page.lines |= lines_of(b->tail_at, b->tail);
   }
   if (!page.blocks.empty()) return;

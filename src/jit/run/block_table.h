@@ -44,6 +44,8 @@ struct TranslatedBlock {
   std::vector<u8> guest;  // the code translated
   u32 tail = 0;           // how much of it lies in a second page,
   u64 tail_at = 0;        // which begins here
+  std::vector<u8> ahead;  // code of the same page that is not translated here but counted upon,
+  u64 ahead_at = 0;       // at this address
   u8* code = nullptr;
   u32 size = 0;
   u8* entry = nullptr;        // flags in the host's
@@ -59,7 +61,8 @@ struct TranslatedBlock {
   bool covers(u64 physical, u64 length) const {
     const bool first =
         physical < key.physical + guest.size() - tail && key.physical < physical + length;
-    return first || (tail && physical < tail_at + tail && tail_at < physical + length);
+    const bool looked_at = physical < ahead_at + ahead.size() && ahead_at < physical + length;
+    return first || looked_at || (tail && physical < tail_at + tail && tail_at < physical + length);
   }
   const SiteRecord* site_at(const u8* host) const;
 };

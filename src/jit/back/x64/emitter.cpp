@@ -38,10 +38,7 @@ class BlockWriter {
         origin_(origin) {}
 
   Compiled write() {
-    checked_entry();
-    out_.entry_saved = static_cast<u32>(a_.getSize());
-    if (b_.ops.front().flags_live) a_.restore_flags(a_.t1);
-    out_.entry = static_cast<u32>(a_.getSize());
+    entries();
     for (const Op& op : b_.ops) {
       if (!fits()) return {};
       emit(op);
@@ -93,8 +90,50 @@ class BlockWriter {
     return c;
   }
 
+  u32 here() const { return static_cast<u32>(a_.getSize()); }
+
+  void entries() {
+    compare_target();
+    if (!starts_saved()) {
+      a_.jne(address(routines_.miss));
+      out_.entry_saved = here();
+      if (b_.ops.front().flags_live) a_.restore_flags(a_.t1);
+      out_.entry = here();
+      return;
+    }
+    Label begin;
+    a_.je(begin);
+    a_.jmp(address(routines_.miss));
+    out_.entry = here();
+    a_.save_flags(a_.t1);
+    a_.L(begin);
+    out_.entry_saved = here();
+    flags_ = Flags::Saved;
+  }
+
+  // Whether the flags that a block is entered with are wanted saved before they are wanted in the host's.
+  bool starts_saved() const {
+    for (const Op& op : b_.ops) {
+      if (op.flags_live == 0) return false;
+      switch (op.code) {
+        case Opcode::LeaveIf:
+        case Opcode::Branch:
+        case Opcode::BranchCx:
+        case Opcode::Jump: return false;
+        case Opcode::Native:
+          if (b_.natives[op.native].flags) return false;
+          break;
+        case Opcode::JumpTarget:
+        case Opcode::Exit: return true;
+        default:
+          if (ir::has_effect(op.code, 'C')) return true;
+      }
+    }
+    return false;
+  }
+
   // r10 == pc? The first instruction has 5 bytes at least, for whoever replaces it by a jump.
-  void checked_entry() {
+  void compare_target() {
     const bool short_form = b_.key.pc + 128 < 256;
     if (!short_form && sign_extend(b_.key.pc, 32) == static_cast<i64>(b_.key.pc)) {
       a_.cmp(a_.t0, static_cast<u32>(b_.key.pc));
@@ -102,7 +141,6 @@ class BlockWriter {
       a_.mov(a_.t1, b_.key.pc);
       a_.cmp(a_.t0, a_.t1);
     }
-    a_.jne(address(routines_.miss));
   }
 
   // Before anything that destroys the host's flags.
@@ -175,7 +213,11 @@ class BlockWriter {
       case Opcode::RepeatMove: repeat(op, routines_.repeat_move); break;
       case Opcode::RepeatStore: repeat(op, routines_.repeat_store); break;
       case Opcode::Jump: jump(op.imm); break;
-      case Opcode::Branch: branch(op); break;
+      case Opcode::LeaveIf: leave_if(op); break;
+      case Opcode::Branch:
+        leave_if(op);
+        jump(op.imm);
+        break;
       case Opcode::BranchCx: branch_cx(op); break;
       case Opcode::JumpTarget:
         if (flags_ == Flags::Host) save_flags(a_.t1);
@@ -229,6 +271,11 @@ class BlockWriter {
     const bool wide = x.size == 8;
     if (x.base == ir::kNone && x.index == ir::kNone) {
       a_.mov(to, static_cast<u64>(x.disp) & low_mask(8 * x.size));
+      return;
+    }
+    if (wide && x.index == ir::kNone && x.disp == 0) {
+      const Reg64 base = reading(x.base, to);
+      if (base.getIdx() != to.getIdx()) a_.mov(to, base);
       return;
     }
     const size_t disp = static_cast<size_t>(x.disp);
@@ -368,7 +415,9 @@ class BlockWriter {
       else
         a_.lea(a_.r10d, a_.ptr[a_.t0 + a_.t1]);
     }
-    a_.rorx(a_.t1, a_.t0, 8);
+    const bool plain = !of_bit && x.segment == ir::kNone && x.size == 8 && x.disp == 0 &&
+                       x.index == ir::kNone && x.base != ir::kNone && is_pinned(x.base);
+    a_.rorx(a_.t1, plain ? a_.host(x.base) : a_.t0, 8);
     and_tlb_mask();
     a_.gs();
     a_.sub(a_.t0, a_.ptr[a_.t1 + table]);
@@ -527,9 +576,11 @@ class BlockWriter {
     call_step(op.imm);
   }
 
-  // Pads so that a displacement behind `opcode_bytes` is aligned: it is patched while others run.
+  // Pads so that a displacement behind `opcode_bytes` lies in 8 aligned bytes: it is patched while
+  // others run.
   void align_field(size_t opcode_bytes) {
-    while ((reinterpret_cast<u64>(a_.getCurr()) + opcode_bytes) & 3) a_.nop();
+    const u64 at = (reinterpret_cast<u64>(a_.getCurr()) + opcode_bytes) & 7;
+    if (at > 4) a_.nop(8 - at);
   }
 
   void add_link(u32 field, u64 target) {
@@ -557,7 +608,7 @@ class BlockWriter {
     a_.dd(0);
   }
 
-  void branch(const Op& op) {
+  void leave_if(const Op& op) {
     need_host_flags();
     if (same_page(op.taken)) {
       align_field(2);
@@ -571,14 +622,28 @@ class BlockWriter {
       c.flags_saved = flags_ != Flags::Host;
       jump_if(op.condition, c.here);
     }
-    jump(op.imm);
   }
 
+  // Xbyak names conditions by functions.
   void jump_if(unsigned condition, const Label& to) {
-    // Xbyak names conditions by functions: the inverse, short, around a near jump.
-    a_.db(static_cast<int>(0x70 | (condition ^ 1)));
-    a_.db(5);
-    a_.jmp(to, kNear);
+    switch (condition) {
+      case 0x0: return a_.jo(to, kNear);
+      case 0x1: return a_.jno(to, kNear);
+      case 0x2: return a_.jb(to, kNear);
+      case 0x3: return a_.jae(to, kNear);
+      case 0x4: return a_.je(to, kNear);
+      case 0x5: return a_.jne(to, kNear);
+      case 0x6: return a_.jbe(to, kNear);
+      case 0x7: return a_.ja(to, kNear);
+      case 0x8: return a_.js(to, kNear);
+      case 0x9: return a_.jns(to, kNear);
+      case 0xa: return a_.jp(to, kNear);
+      case 0xb: return a_.jnp(to, kNear);
+      case 0xc: return a_.jl(to, kNear);
+      case 0xd: return a_.jge(to, kNear);
+      case 0xe: return a_.jle(to, kNear);
+      default: return a_.jg(to, kNear);
+    }
   }
 
   void branch_cx(const Op& op) {

@@ -60,7 +60,7 @@ struct Site {
 
 // A direct jump that may be pointed at its target's code.
 struct Link {
-  u32 field = 0;  // offset of the 32-bit displacement, aligned to 4 bytes
+  u32 field = 0;  // offset of the 32-bit displacement, inside 8 aligned bytes
   u32 stub = 0;   // offset of where it leads unlinked
   u64 pc = 0;
   bool flags_saved = false;  // it leads to the target's entry_saved

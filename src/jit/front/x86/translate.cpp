@@ -15,6 +15,63 @@ using ir::Opcode;
 
 constexpr u8 kRspNumber = menura::x86::Rsp, kRbpNumber = menura::x86::Rbp,
              kRcxNumber = menura::x86::Rcx;
+// Forward branches that one block goes past.
+constexpr unsigned kSideExits = 4;
+// Instructions behind its end that are asked which flags they want.
+constexpr unsigned kLookAhead = 8;
+
+// Whether a count that may leave the flags alone is known not to.
+bool counts(const Insn& insn) {
+  switch (insn.mnemonic) {
+    case Mnemonic::Shl:
+    case Mnemonic::Shr:
+    case Mnemonic::Sar: return insn.imm_at != 0 && (insn.imm & 31) != 0;
+    default: return false;
+  }
+}
+
+u8 flags_killed(const Insn& insn, const Row& row) {
+  if ((row.attributes & attr::kCountedFlags) && !counts(insn)) return 0;
+  return (row.flags.written | row.flags.undefined) & flag::kStatus;
+}
+
+// Whether it is of interest what is wanted behind the end: something on the way there destroys it.
+bool end_matters(const ir::Block& block) {
+  for (auto op = block.ops.rbegin(); op != block.ops.rend(); ++op) {
+    if (op->flags_written == flag::kStatus || (op->flags_read & flag::kStatus) == flag::kStatus)
+      return false;
+    if (op->code == Opcode::CheckLoad || op->code == Opcode::CheckStore) return true;
+  }
+  return false;
+}
+
+// The status flags that are wanted by the code which a block goes on at, if that lies in its page.
+void look_ahead(ir::Block& block, const Decoder& decoder, const u8* page) {
+  const u64 base = block.key.code_base, to = block.ops.back().imm + base;
+  if ((to ^ (block.key.pc + base)) > 4095) return;
+  ir::Ahead& ahead = block.ahead;
+  const u64 offset = to & 4095;
+  const size_t there = std::min<size_t>(4096 - offset, ahead.bytes.size());
+  std::memcpy(ahead.bytes.data(), page + offset, there);
+  const std::span<const u8> code = std::span(ahead.bytes).first(there);
+  u8 wanted = 0, unknown = flag::kStatus;
+  size_t at = 0;
+  for (unsigned n = 0; n < kLookAhead && unknown && at < there; ++n) {
+    const Insn insn = decoder.decode(code.subspan(at));
+    if (insn.status != Status::Ok) break;
+    const Row& row = row_of(insn);
+    const bool stack = insn.mnemonic == Mnemonic::Push || insn.mnemonic == Mnemonic::Pop;
+    if (!stack && lowering(row) != Lowering::Native) break;
+    wanted |= row.flags.read & unknown;
+    if (!stack) unknown &= static_cast<u8>(~flags_killed(insn, row));
+    at += insn.length;
+  }
+  wanted |= unknown;
+  if (wanted == flag::kStatus) return;
+  block.flags_wanted = wanted;
+  ahead.physical = reinterpret_cast<u64>(page) + offset;
+  ahead.size = static_cast<u8>(at);
+}
 
 class Translator {
  public:
@@ -144,10 +201,7 @@ class Translator {
   }
 
   u8 read_flags() const { return row_->flags.read & flag::kStatus; }
-  u8 killed_flags() const {
-    if (row_->attributes & attr::kCountedFlags) return 0;
-    return (row_->flags.written | row_->flags.undefined) & flag::kStatus;
-  }
+  u8 killed_flags() const { return flags_killed(*insn_, *row_); }
 
   void native() {
     const Insn& insn = *insn_;
@@ -198,7 +252,9 @@ class Translator {
       op.imm = on_zero ? next_ : target();
       return;
     }
-    ir::Op& op = b_.add(Opcode::Branch);
+    const bool goes_on = !last_ && target() > pc_ && side_exits_ < kSideExits;
+    side_exits_ += goes_on;
+    ir::Op& op = b_.add(goes_on ? Opcode::LeaveIf : Opcode::Branch);
     op.condition = insn.opcode & 15;
     op.flags_read = read_flags();
     op.taken = target();
@@ -306,6 +362,12 @@ class Translator {
   void call_indirect() {
     const unsigned n = insn_->operand_size;
     const Operand o = operand(*insn_, 0);
+    if (o.kind == OperandKind::Register && o.number != kRspNumber) {
+      push_return();
+      sized(Opcode::TargetReg, n, o.number);
+      b_.add(Opcode::JumpTarget);
+      return;
+    }
     if (o.kind == OperandKind::Register) {
       sized(Opcode::StashReg, n, o.number);
     } else {
@@ -344,6 +406,7 @@ class Translator {
   const Row* row_ = nullptr;
   u64 pc_ = 0, next_ = 0;
   bool last_ = false;
+  unsigned side_exits_ = 0;
 };
 
 // Whether no access through it can fail, stores through CS excepted.
@@ -393,9 +456,9 @@ u32 mode_of(const menura::x86::State& s) {
 }
 
 void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
-               unsigned limit, const NextPage& next) {
+               unsigned limit, const Around& around) {
   const u64 page_left = 4096 - (key.physical & 4095);
-  const u64 end = next.host ? std::min<u64>(code.size(), page_left) : code.size();
+  const u64 end = around.next ? std::min<u64>(code.size(), page_left) : code.size();
   block.begin(key);
   const Decoder decoder{static_cast<Mode>(key.mode & mode_bit::kCodeSize), features};
   Translator translator(block, key.mode);
@@ -413,8 +476,8 @@ void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, F
     }
     if (crosses) {
       ir::Op& check = block.add(Opcode::CheckCode);
-      check.imm = next.linear;
-      check.taken = reinterpret_cast<u64>(next.host);
+      check.imm = around.next_linear;
+      check.taken = reinterpret_cast<u64>(around.next);
     }
     at += insn.length;
     translator.say(insn, pc, key.pc + at, n + 1 == limit || at >= end);
@@ -423,6 +486,8 @@ void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, F
   block.bytes = at;
   block.pcs.push_back(key.pc + at);
   if (!block.ended()) block.jump(key.pc + at);
+  if (around.page && block.ops.back().code == Opcode::Jump && end_matters(block))
+    look_ahead(block, decoder, around.page);
 }
 
 }  // namespace menura::jit::x86

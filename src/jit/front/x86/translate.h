@@ -36,16 +36,17 @@ ir::Address native_address(const Insn& insn, u64 next_pc, u32 mode);
 // Bytes that insn's memory operand covers; 0 when it is only an address.
 unsigned memory_size(const Insn& insn);
 
-// The page behind the code's.
-struct NextPage {
-  u64 linear = 0;
-  const u8* host = nullptr;  // null: not to be had
+// What lies around the code; null: not to be had.
+struct Around {
+  const u8* page = nullptr;  // the code's own page, 4096 bytes
+  u64 next_linear = 0;
+  const u8* next = nullptr;  // the page behind
 };
 
 // Translates from key.pc on until a control transfer, `limit` instructions, the end of `code`, or
-// an instruction to be stepped over outside. `code` ends with the page, but where `next` is: then
-// some bytes of that follow, and an instruction that needs them makes a block of its own.
+// an instruction to be stepped over outside; past branches that lead forward, which are likely not
+// taken. `code` ends with the page, but where `around.next` is: then some bytes of that follow, and an instruction that needs them makes a block of its own.
 void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
-               unsigned limit, const NextPage& next = {});
+               unsigned limit, const Around& around = {});
 
 }  // namespace menura::jit::x86
