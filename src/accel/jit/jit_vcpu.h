@@ -114,7 +114,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
 
   // lockstep=interp: lockstep.cpp.
   std::optional<Exit> lockstep_turn();
-  bool step_through(const TranslatedBlock& block, size_t count);
+  std::optional<size_t> step_through(const TranslatedBlock& block, size_t count);
   std::optional<size_t> executed(const TranslatedBlock& block, ir::ExitReason reason) const;
   u64 flags_undefined(const TranslatedBlock& block, size_t count) const;
   u64 flags_wanted(const TranslatedBlock& block, u64 pc);

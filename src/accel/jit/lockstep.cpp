@@ -120,15 +120,19 @@ u64 JitVcpu::flags_undefined(const TranslatedBlock& block, size_t count) const {
 // written: decision 004.
 u64 JitVcpu::flags_wanted(const TranslatedBlock& block, u64 pc) {
   ir::Block& ir = author_.ir;
+  const jit::x86::Around around{.page =
+                                    reinterpret_cast<const u8*>(block.key.physical & ~u64{4095})};
   jit::x86::translate(ir, block.key, block.guest, author_.features,
-                      static_cast<unsigned>(block.pcs.size() - 1));
+                      static_cast<unsigned>(block.pcs.size() - 1), around);
   opt::flags_liveness(ir, options_.passes.flags);
+  if (ir.ops.back().code == ir::Opcode::Jump && pc == ir.ops.back().imm)
+    return status_flags(ir.flags_wanted);
   for (const ir::Op& op : ir.ops)
     if (op.code == ir::Opcode::Insn && op.imm == pc) return status_flags(op.flags_live);
   return x86::kArithmeticFlags;
 }
 
-// How many of its instructions a block has executed that was left for this reason.
+// How many of its instructions a block has executed, at most, that was left for this reason.
 std::optional<size_t> JitVcpu::executed(const TranslatedBlock& block, ir::ExitReason reason) const {
   if (reason == ir::ExitReason::Next) return block.pcs.size() - 1;
   const auto at = std::find(block.pcs.begin(), block.pcs.end(), s_.rip);
@@ -136,11 +140,14 @@ std::optional<size_t> JitVcpu::executed(const TranslatedBlock& block, ir::ExitRe
   return static_cast<size_t>(at - block.pcs.begin());
 }
 
-// The same instructions, one at a time. False: they went another way.
-bool JitVcpu::step_through(const TranslatedBlock& block, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (s_.rip != block.pcs[i] || step()) return false;
-  return true;
+// The same instructions, one at a time, up to where a branch leaves the block: how many. None: they
+// went another way.
+std::optional<size_t> JitVcpu::step_through(const TranslatedBlock& block, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (s_.rip != block.pcs[i]) return i;
+    if (step()) return std::nullopt;
+  }
+  return count;
 }
 
 Exit JitVcpu::disagree(const TranslatedBlock& block, const x86::State& before, size_t count,
@@ -180,14 +187,16 @@ std::optional<Exit> JitVcpu::lockstep_turn() {
     if (!count)
       return disagree(*block, before, 0, format("  left at {:#x}\n", translated.state.rip));
     journal_.begin();
-    const bool same_way = step_through(*block, *count);
+    const std::optional<size_t> same = step_through(*block, *count);
+    const bool same_way = same && (reason == ir::ExitReason::Next || *same == *count);
     sync_x87();
     journal_.end();
     const Run stepped{s_, journal_.now()};
     std::string how = differences(translated, stepped, journal_.before(), x86::kArithmeticFlags);
     if (!how.empty()) {  // seldom: which flags count is found out only then
-      u64 flags = x86::kArithmeticFlags & ~flags_undefined(*block, *count);
-      if (reason != ir::ExitReason::Next) flags &= flags_wanted(*block, translated.state.rip);
+      u64 flags = x86::kArithmeticFlags & ~flags_undefined(*block, same.value_or(*count));
+      if (reason != ir::ExitReason::Next || same == *count)
+        flags &= flags_wanted(*block, translated.state.rip);
       how = differences(translated, stepped, journal_.before(), flags);
     }
     if (!same_way && how.empty()) how = "  the steps left the block's way\n";
