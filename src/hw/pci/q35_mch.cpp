@@ -1,5 +1,7 @@
 #include "hw/pci/q35_mch.h"
 
+#include <algorithm>
+
 #include "base/bits.h"
 #include "base/units.h"
 #include "hw/pci/pci_regs.h"
@@ -77,7 +79,9 @@ Q35Mch::Q35Mch(std::string id, const Q35MchWiring& wiring, Device* parent)
       wiring_(wiring),
       root_("pcie.0", wiring.host, &Q35Mch::pirq_of),
       segments_(this->id(), wiring.host, {.pam0 = kPam0, .smram = kSmram}),
-      nobody_(Region::mmio("tseg-nobody", kTsegLargest, nobody_window_)) {
+      nobody_(Region::mmio("tseg-nobody", kTsegLargest, nobody_window_)),
+      ecam_regions_{make_ecam(kEcamSizes[0]), make_ecam(kEcamSizes[1]), make_ecam(kEcamSizes[2])} {
+  for (Region& region : ecam_regions_) region.set_owner(this->id());
   config().define(kRegisters);
   config().define({.offset = kEsmramc,
                    .name = "esmramc",
@@ -90,6 +94,10 @@ Q35Mch::Q35Mch(std::string id, const Q35MchWiring& wiring, Device* parent)
   root_bus().add(*this, PciBus::devfn(0, 0)).value();
   esmramc_ = config().get8(kEsmramc);
   segments_.follow(config(), hole());
+}
+
+Region Q35Mch::make_ecam(u64 size) {
+  return Region::mmio("pcie-ecam", size, ecam_window_, {.handler_max = 4});
 }
 
 // A conventional function has no more than its 256 bytes.
@@ -119,17 +127,13 @@ std::optional<Q35Mch::Ecam> Q35Mch::ecam() const {
 void Q35Mch::update_ecam() {
   std::optional<Ecam> wanted = ecam();
   if (wanted && wanted->base == 0) wanted.reset();
-  const bool there = ecam_region_ != nullptr;
-  if (there && wanted && ecam_region_->address() == wanted->base &&
-      ecam_region_->last() == wanted->size - 1)
-    return;
+  const auto of_size = [&](const Region& region) { return region.last() == wanted->size - 1; };
+  Region* const next = wanted ? &*std::ranges::find_if(ecam_regions_, of_size) : nullptr;
+  if (next == ecam_mapped_ && (!next || next->address() == wanted->base)) return;
   Transaction transaction(wiring_.host.memory);
-  ecam_region_.reset();
-  if (!wanted) return;
-  ecam_region_.reset(
-      new Region(Region::mmio("pcie-ecam", wanted->size, ecam_window_, {.handler_max = 4})));
-  ecam_region_->set_owner(id());
-  wiring_.host.pci_memory.map(wanted->base, *ecam_region_, PciBus::kPriority);
+  if (ecam_mapped_) wiring_.host.pci_memory.unmap(*ecam_mapped_);
+  if (next) wiring_.host.pci_memory.map(wanted->base, *next, PciBus::kPriority);
+  ecam_mapped_ = next;
 }
 
 HostSegments::Hole Q35Mch::hole() const {

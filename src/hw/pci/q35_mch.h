@@ -11,7 +11,7 @@
 // which firmware sees that there is none. H_SMRAME is storage. Without SMM there is no TSEG.
 #pragma once
 
-#include <memory>
+#include <array>
 #include <optional>
 
 #include "hw/core/window.h"
@@ -71,6 +71,7 @@ class Q35Mch final : public PciFunction {
   void write_ecam(Access access, u64 value);
   u64 read_nobody(Access) { return ~u64{0}; }
   void write_nobody(Access, u64) {}
+  Region make_ecam(u64 size);
   HostSegments::Hole hole() const;
   void follow_registers();
   void update_ecam();
@@ -83,7 +84,9 @@ class Q35Mch final : public PciFunction {
   Window<Q35Mch> ecam_window_{*this, &Q35Mch::read_ecam, &Q35Mch::write_ecam};
   Window<Q35Mch> nobody_window_{*this, &Q35Mch::read_nobody, &Q35Mch::write_nobody};
   Region nobody_;
-  std::unique_ptr<Region> ecam_region_;
+  // One for each size: a guest may move the window by an access through it, so none goes away.
+  std::array<Region, 3> ecam_regions_;
+  Region* ecam_mapped_ = nullptr;
   std::optional<Tseg> tseg_;
 
   // Derived from configuration space

@@ -58,6 +58,17 @@ TEST(Q35Mch, ValuesAfterReset) {
   EXPECT_FALSE(rig.mch.ecam());
 }
 
+// Found by fuzzing: the window is moved, resized and closed by accesses through itself.
+TEST(Q35Mch, TheWindowMovesByAnAccessThroughIt) {
+  Rig rig;
+  rig.mch.config_write(0x60, 4, 0xb000'0001);
+  rig.machine.write_mem(0xb000'0060, 8, 0xc800'0003);
+  EXPECT_EQ(rig.ecam(0xb000'0000), ~0u);
+  EXPECT_EQ(rig.ecam(0xc800'0000), 0x29c0'8086u);
+  rig.machine.write_mem(0xc800'0060, 4, 0);
+  EXPECT_EQ(rig.ecam(0xc800'0000), ~0u);
+}
+
 TEST(Q35Mch, ConfigurationSpaceInMemory) {
   Rig rig;
   TestCard card("card");
