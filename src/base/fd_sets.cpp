@@ -3,7 +3,10 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
+
+#include "base/units.h"
 
 namespace menura {
 
@@ -17,6 +20,7 @@ struct FdSets {
   };
   std::mutex mutex;
   std::vector<Entry> entries;
+  std::map<std::string, UniqueFd, std::less<>> named;
 };
 
 FdSets& the_fd_sets() {
@@ -36,6 +40,15 @@ Result<void> add_to_fd_set(u32 set, int fd, std::string opaque) {
   const auto after = std::ranges::find_if(sets.entries, [&](const auto& e) { return e.set > set; });
   sets.entries.insert(after, {set, UniqueFd(fd), std::move(opaque)});
   return {};
+}
+
+u32 free_fd_set() {
+  FdSets& sets = the_fd_sets();
+  const std::lock_guard lock(sets.mutex);
+  u32 set = 0;
+  for (const FdSets::Entry& e : sets.entries)  // which are in order
+    if (e.set == set) set++;
+  return set;
 }
 
 Result<void> remove_from_fd_set(u32 set, int fd) {
@@ -73,6 +86,42 @@ Result<UniqueFd> open_from_fd_set(u32 set, int flags) {
     return fail(Errc::Permission, "Opening '{}{}': none of its descriptors is open in that way",
                 kFdSetPath, set);
   return fail(Errc::NotFound, "Opening '{}{}': there is no such set", kFdSetPath, set);
+}
+
+Result<void> name_fd(std::string name, UniqueFd fd) {
+  if (name.empty() || (name[0] >= '0' && name[0] <= '9'))
+    return fail(Errc::InvalidArgument, "A descriptor cannot be called '{}': that is a number",
+                name);
+  FdSets& sets = the_fd_sets();
+  const std::lock_guard lock(sets.mutex);
+  sets.named.insert_or_assign(std::move(name), std::move(fd));
+  return {};
+}
+
+Result<void> close_named_fd(std::string_view name) {
+  FdSets& sets = the_fd_sets();
+  const std::lock_guard lock(sets.mutex);
+  const auto at = sets.named.find(name);
+  if (at == sets.named.end())
+    return fail(Errc::NotFound, "There is no descriptor called '{}'", name);
+  sets.named.erase(at);
+  return {};
+}
+
+Result<UniqueFd> take_fd(std::string_view number_or_name) {
+  FdSets& sets = the_fd_sets();
+  const std::lock_guard lock(sets.mutex);
+  if (const auto at = sets.named.find(number_or_name); at != sets.named.end()) {
+    UniqueFd fd = std::move(at->second);
+    sets.named.erase(at);
+    return fd;
+  }
+  const Result<u64> number = parse_u64(number_or_name);
+  if (!number || *number > 0x7fffffff || ::fcntl(static_cast<int>(*number), F_GETFD) < 0)
+    return fail(Errc::InvalidArgument,
+                "'{}' is neither the number of an inherited descriptor nor the name of a sent one",
+                number_or_name);
+  return UniqueFd(static_cast<int>(*number));
 }
 
 }  // namespace menura

@@ -34,5 +34,32 @@ TEST(FdSets, AreFilesByName) {
   EXPECT_EQ(remove_from_fd_set(7).error().code, Errc::NotFound);
 }
 
+TEST(FdSets, NamedOnesHaveOneUser) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, 0), 0);
+  UniqueFd reader(ends[0]);
+  ASSERT_TRUE(name_fd("net0", UniqueFd(ends[1])));
+  EXPECT_EQ(name_fd("7up", std::move(reader)).error().code, Errc::InvalidArgument);
+  {
+    const auto taken = take_fd("net0");
+    ASSERT_TRUE(taken);
+    EXPECT_EQ(taken->get(), ends[1]);
+  }
+  EXPECT_LT(::fcntl(ends[1], F_GETFD), 0);
+  EXPECT_FALSE(take_fd("net0"));
+  EXPECT_FALSE(take_fd("100000"));
+  EXPECT_EQ(close_named_fd("net0").error().code, Errc::NotFound);
+}
+
+TEST(FdSets, AFreeSetIsTheLowest) {
+  EXPECT_EQ(free_fd_set(), 0u);
+  ASSERT_TRUE(add_to_fd_set(0, ::dup(0), ""));
+  ASSERT_TRUE(add_to_fd_set(2, ::dup(0), ""));
+  EXPECT_EQ(free_fd_set(), 1u);
+  ASSERT_TRUE(add_to_fd_set(1, ::dup(0), ""));
+  EXPECT_EQ(free_fd_set(), 3u);
+  for (const u32 set : {0u, 1u, 2u}) EXPECT_TRUE(remove_from_fd_set(set));
+}
+
 }  // namespace
 }  // namespace menura

@@ -58,7 +58,10 @@ void SocketConfig::describe(PropertyVisitor& p) {
   p.field("ipv4", ipv4, "the host may resolve to an IPv4 address");
   p.field("ipv6", ipv6, "the host may resolve to an IPv6 address");
   p.field("nodelay", nodelay, "send small TCP packets at once");
-  p.field("fd", fd, "inherited descriptor of a listening or connected socket");
+  p.field("fd", fd,
+          "a listening or connected socket: an inherited descriptor's number, or the name of one "
+          "sent by "
+          "getfd");
   p.field("server", server, "listen for a client");
   p.field("wait", wait, "a server waits for its first client before the machine starts");
   p.field("reconnect", reconnect, "seconds between a client's attempts (0: one attempt)");

@@ -45,7 +45,8 @@ struct PtyConfig {
   void describe(PropertyVisitor&) {}
 };
 
-// A stream socket: UNIX domain (path), TCP (host and port), or an inherited descriptor (fd).
+// A stream socket: UNIX domain (path), TCP (host and port), or one that somebody else opened
+// (fd, see base/fd_sets.h).
 struct SocketConfig {
   std::string path;
   bool abstract = false;
@@ -54,7 +55,7 @@ struct SocketConfig {
   bool ipv4 = true;
   bool ipv6 = true;
   bool nodelay = true;
-  std::optional<i32> fd;
+  std::string fd;
   bool server = false;
   bool wait = true;
   u32 reconnect = 0;  // seconds

@@ -94,7 +94,7 @@ struct InheritedSocketRig final : FdRig {
     int ends[2];
     ensure(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
     use(UniqueFd(ends[1]));
-    return make(loop, {.kind = SocketConfig{.fd = ends[0]}});
+    return make(loop, {.kind = SocketConfig{.fd = std::to_string(ends[0])}});
   }
 };
 
@@ -166,7 +166,8 @@ struct LoggedRig final : FdRig {
     int ends[2];
     ensure(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
     use(UniqueFd(ends[1]));
-    return make(loop, {.logfile = folder + "/log", .kind = SocketConfig{.fd = ends[0]}});
+    return make(loop,
+                {.logfile = folder + "/log", .kind = SocketConfig{.fd = std::to_string(ends[0])}});
   }
 };
 
@@ -175,7 +176,7 @@ struct MuxRig final : FdRig {
     int ends[2];
     ensure(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
     use(UniqueFd(ends[1]));
-    TRY(make(loop, {.kind = SocketConfig{.fd = ends[0]}}));
+    TRY(make(loop, {.kind = SocketConfig{.fd = std::to_string(ends[0])}}));
     mux_ = std::make_unique<Mux>(std::move(chardev_), [] {});
     port_ = &mux_->add_port();
     return {};

@@ -207,8 +207,8 @@ TEST_F(KindsTest, OptionsAreReadByName) {
   EXPECT_EQ(socket.path, "/run/m");
   EXPECT_TRUE(socket.server);
   EXPECT_FALSE(socket.wait);
-  EXPECT_FALSE(socket.fd);
-  EXPECT_EQ(std::get<SocketConfig>(read("socket,id=m,fd=27,server=on")->kind).fd, 27);
+  EXPECT_EQ(socket.fd, "");
+  EXPECT_EQ(std::get<SocketConfig>(read("socket,id=m,fd=27,server=on")->kind).fd, "27");
   EXPECT_EQ(std::get<RingConfig>(read("ringbuf,id=r,size=1M")->kind).size.bytes, MiB);
 
   const auto refused = [&](std::string_view text, std::string_view part) {

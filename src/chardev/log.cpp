@@ -25,6 +25,8 @@ class LoggedChardev final : public Chardev {
   void attach(CharSink* sink) override { inner_->attach(sink); }
   void accept_input() override { inner_->accept_input(); }
   std::string where() const override { return inner_->where(); }
+  std::vector<UniqueFd> take_fds() override { return inner_->take_fds(); }
+  Chardev& innermost() override { return inner_->innermost(); }
 
  private:
   std::unique_ptr<Chardev> inner_;

@@ -3,10 +3,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstring>
 
+#include "base/fd_sets.h"
 #include "base/log.h"
 #include "base/socket_address.h"
 #include "base/units.h"
@@ -17,6 +21,24 @@
 namespace menura {
 
 namespace {
+
+// Of descriptors that nobody took; more are closed, so that a peer cannot use up ours.
+constexpr size_t kMostFds = 16;
+
+// The descriptors of a message, ours from now on.
+std::vector<UniqueFd> fds_of(msghdr& message) {
+  std::vector<UniqueFd> fds;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; i++) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
 
 // Waits for what a descriptor should become, when there is no loop to wait in.
 void wait_for(int fd, short events) {
@@ -41,7 +63,7 @@ class SocketChardev final : public StreamChardev {
   Result<void> open() {
     if (config_.server && config_.reconnect > 0)
       return fail(Errc::InvalidArgument, "reconnect is for a client, not for a server");
-    if (config_.fd) return open_inherited(UniqueFd(*config_.fd));
+    if (!config_.fd.empty()) return open_inherited(TRY(take_fd(config_.fd)));
     const SocketPlace place{.path = config_.path,
                             .abstract = config_.abstract,
                             .host = config_.host,
@@ -59,6 +81,8 @@ class SocketChardev final : public StreamChardev {
     try_connect();
     return {};
   }
+
+  std::vector<UniqueFd> take_fds() override { return std::exchange(received_, {}); }
 
   std::string where() const override {
     const std::string kept = started() ? "" : "disconnected:";
@@ -177,9 +201,25 @@ class SocketChardev final : public StreamChardev {
     retry_timer_.arm(loop().host_time().now_ns() + i64{config_.reconnect} * kNsPerSecond);
   }
 
+  ssize_t read_from(int in, Bytes to) override {
+    iovec part{to.data(), to.size()};
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMostFds * sizeof(int))> control;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t n = ::recvmsg(in, &message, MSG_CMSG_CLOEXEC);
+    if (n < 0) return n;
+    for (UniqueFd& fd : fds_of(message))
+      if (received_.size() < kMostFds) received_.push_back(std::move(fd));
+    return n;
+  }
+
   void ended() override {
     stop();
     connection_.reset();
+    received_.clear();
     tell(CharEvent::Closed);
     if (listening_)
       listen_watch_.set({.readable = true});
@@ -201,6 +241,7 @@ class SocketChardev final : public StreamChardev {
   // State
   size_t attempt_ = 0;
   bool told_failure_ = false;
+  std::vector<UniqueFd> received_;
 };
 
 }  // namespace

@@ -230,7 +230,7 @@ TEST_F(SocketTest, InheritedListeningSocketServesAClientFromBeforeWeStarted) {
   UniqueFd listening = listen_unix(path());
   const UniqueFd early = connect_unix(path());  // libvirt connects before our loop runs
   ASSERT_EQ(::write(early.get(), "early", 5), 5);
-  ASSERT_TRUE(open({.fd = listening.release(), .server = true, .wait = false}));
+  ASSERT_TRUE(open({.fd = std::to_string(listening.release()), .server = true, .wait = false}));
   run([&] { return sink.received.size() == 5; });
   EXPECT_EQ(sink.text(), "early");
 }
@@ -252,10 +252,61 @@ TEST_F(SocketTest, BadOptionsAreRefused) {
   refused({.path = path("no/such/folder"), .server = true, .wait = false},
           "No such file or directory");
   const UniqueFd file = open_file("/dev/null", O_RDWR).value();
-  refused({.fd = file.get()}, "is not a stream socket");
+  refused({.fd = std::to_string(file.get())}, "is not a stream socket");
   EXPECT_GE(::fcntl(file.get(), F_GETFD), 0) << "a descriptor that we refused stays open";
   UniqueFd listening = listen_unix(path());
-  refused({.fd = listening.release()}, "listens, but server=off");
+  refused({.fd = std::to_string(listening.release())}, "listens, but server=off");
+}
+
+// Sends text with copies of a descriptor.
+void send_with(int socket, std::string_view text, int fd, size_t copies) {
+  std::vector<int> fds(copies, fd);
+  std::vector<std::byte> control(CMSG_SPACE(copies * sizeof(int)));
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* c = CMSG_FIRSTHDR(&message);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(copies * sizeof(int));
+  std::copy_n(std::as_bytes(std::span(fds)).begin(), copies * sizeof(int),
+              reinterpret_cast<std::byte*>(CMSG_DATA(c)));
+  ASSERT_EQ(::sendmsg(socket, &message, 0), static_cast<ssize_t>(text.size()));
+}
+
+TEST_F(SocketTest, DescriptorsComeAlongWithBytes) {
+  ASSERT_TRUE(open({.path = path(), .server = true, .wait = false}));
+  const UniqueFd client = connect_unix(path());
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  send_with(client.get(), "take this", writer.get(), 1);
+  writer.reset();
+  run([&] { return sink.received.size() == 9; });
+  std::vector<UniqueFd> fds = chardev->take_fds();
+  ASSERT_EQ(fds.size(), 1u);
+  EXPECT_TRUE(::fcntl(fds[0].get(), F_GETFD) & FD_CLOEXEC);
+  ASSERT_EQ(::write(fds[0].get(), "!", 1), 1);
+  char c = 0;
+  EXPECT_EQ(::read(reader.get(), &c, 1), 1);
+  EXPECT_EQ(c, '!');
+  EXPECT_TRUE(chardev->take_fds().empty());
+}
+
+TEST_F(SocketTest, APeerCannotUseUpOurDescriptors) {
+  ASSERT_TRUE(open({.path = path(), .server = true, .wait = false}));
+  UniqueFd client = connect_unix(path());
+  for (int i = 0; i < 10; i++) send_with(client.get(), "x", client.get(), 5);
+  run([&] { return sink.received.size() == 10; });
+  EXPECT_EQ(chardev->take_fds().size(), 16u);
+  send_with(client.get(), "x", 0, 1);
+  client.reset();
+  run([&] { return sink.closed == 1; });
+  EXPECT_TRUE(chardev->take_fds().empty()) << "of a client that is gone";
 }
 
 }  // namespace

@@ -116,6 +116,8 @@ void StreamChardev::on_output(FdEvents events) {
   if (events.writable) end_wait();
 }
 
+ssize_t StreamChardev::read_from(int in, Bytes to) { return ::read(in, to.data(), to.size()); }
+
 void StreamChardev::read_input() {
   std::array<std::byte, 4096> buffer;
   const size_t room = sink_->room();
@@ -123,7 +125,7 @@ void StreamChardev::read_input() {
     sink_full_ = true;
     return update_interest();
   }
-  const ssize_t n = ::read(in_, buffer.data(), std::min(room, buffer.size()));
+  const ssize_t n = read_from(in_, Bytes(buffer).first(std::min(room, buffer.size())));
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n <= 0) return ended();
   loop_.tape().input([this, bytes = std::vector(buffer.begin(), buffer.begin() + n)] {

@@ -5,6 +5,8 @@
 // Example: see chardev/pty.cpp.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "event/event_loop.h"
@@ -34,6 +36,8 @@ class StreamChardev : public Chardev {
   // Called in the loop when the input has come to its end; on a shared descriptor, when the peer
   // is gone.
   virtual void ended() = 0;
+  // As read(2).
+  virtual ssize_t read_from(int in, Bytes to);
   void tell(CharEvent event) {
     if (sink_) sink_->event(event);
   }

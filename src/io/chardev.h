@@ -7,7 +7,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "base/fd.h"
 #include "base/types.h"
 
 namespace menura {
@@ -42,6 +44,11 @@ class Chardev {
   virtual void accept_input() = 0;
   // Where the other end is, in the words of query-chardev: "pty:/dev/pts/3", "stdio".
   virtual std::string where() const { return {}; }
+  // Descriptors that the other end sent along with its bytes (SCM_RIGHTS of UNIX sockets) and nobody
+  // took yet, oldest first. They are the caller's now.
+  virtual std::vector<UniqueFd> take_fds() { return {}; }
+  // Behind those that only pass on (a log, an exchangeable end): the device that does the work.
+  virtual Chardev& innermost() { return *this; }
 };
 
 }  // namespace menura

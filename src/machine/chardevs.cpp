@@ -19,23 +19,78 @@ struct WithMux {
 
 }  // namespace
 
-Result<void> Chardevs::create(const NamedOptions& options) {
-  if (options.id.empty())
-    return fail(Errc::InvalidArgument, "-chardev {}: property 'id' must be given", options.name);
-  if (entries_.contains(options.id))
-    return fail(Errc::Exists, "-chardev: there is a character device '{}' already", options.id);
+// What a user is connected to, whichever device is behind it.
+class Chardevs::Exchangeable final : public Chardev {
+ public:
+  explicit Exchangeable(std::unique_ptr<Chardev> inner) : inner_(std::move(inner)) {}
+
+  size_t write(ConstBytes bytes) override { return inner_->write(bytes); }
+  void attach(CharSink* sink) override {
+    sink_ = sink;
+    inner_->attach(sink);
+  }
+  void accept_input() override { inner_->accept_input(); }
+  std::string where() const override { return inner_->where(); }
+  std::vector<UniqueFd> take_fds() override { return inner_->take_fds(); }
+  Chardev& innermost() override { return inner_->innermost(); }
+
+  void exchange(std::unique_ptr<Chardev> next) {
+    inner_->attach(nullptr);
+    inner_ = std::move(next);
+    if (!sink_) return;
+    sink_->event(CharEvent::Closed);
+    inner_->attach(sink_);
+    sink_->writable();  // what the old one did not take
+  }
+
+ private:
+  std::unique_ptr<Chardev> inner_;
+  CharSink* sink_ = nullptr;
+};
+
+Chardevs::Chardevs(EventLoop& loop, std::function<void()> quit)
+    : loop_(loop), quit_(std::move(quit)) {}
+Chardevs::~Chardevs() = default;
+
+Result<Chardevs::Opened> Chardevs::open(const NamedOptions& options) {
   ChardevConfig config = TRY(chardev_config(options.name), "-chardev");
   WithMux all{config};
   Value given = options.options;
   given.set("id", options.id);
   TRY(read_properties(all, given, format("-chardev {}", options.name)));
   auto chardev = TRY(open_chardev(loop_, config), "-chardev {}", options.id);
+  return Opened{std::move(chardev), all.mux};
+}
+
+Result<void> Chardevs::create(const NamedOptions& options) {
+  if (options.id.empty())
+    return fail(Errc::InvalidArgument, "-chardev {}: property 'id' must be given", options.name);
+  if (entries_.contains(options.id))
+    return fail(Errc::Exists, "-chardev: there is a character device '{}' already", options.id);
+  Opened opened = TRY(open(options));
   Entry entry{.kind = options.name};
-  if (all.mux)
-    entry.mux = std::make_unique<Mux>(std::move(chardev), quit_);
+  if (opened.mux)
+    entry.mux = std::make_unique<Mux>(std::move(opened.chardev), quit_);
   else
-    entry.plain = std::move(chardev);
+    entry.plain = std::make_unique<Exchangeable>(std::move(opened.chardev));
   entries_.emplace(options.id, std::move(entry));
+  return {};
+}
+
+Result<void> Chardevs::change(const NamedOptions& options, const Chardev* asking) {
+  Entry& entry = TRY(find(options.id))->second;
+  if (entry.plain && entry.plain.get() == asking)
+    return fail(Errc::Busy, "Character device '{}' brought this command: ask through another",
+                options.id);
+  if (entry.mux)
+    return fail(Errc::Unsupported, "Character device '{}' is shared (mux=on): it stays what it is",
+                options.id);
+  Opened opened = TRY(open(options));
+  if (opened.mux)
+    return fail(Errc::Unsupported, "Character device '{}' cannot be shared from now on",
+                options.id);
+  entry.plain->exchange(std::move(opened.chardev));
+  entry.kind = options.name;
   return {};
 }
 
@@ -73,7 +128,7 @@ Result<RingChardev*> Chardevs::ring(std::string_view id) {
   Entry& entry = TRY(find(id))->second;
   if (entry.kind != "ringbuf" || entry.mux)
     return fail(Errc::InvalidArgument, "Character device '{}' is no ringbuf", id);
-  return static_cast<RingChardev*>(entry.plain.get());
+  return static_cast<RingChardev*>(&entry.plain->innermost());
 }
 
 std::vector<Chardevs::Info> Chardevs::list() const {

@@ -21,10 +21,15 @@ namespace menura {
 class Chardevs {
  public:
   // quit answers a multiplexed terminal's Ctrl-A x.
-  Chardevs(EventLoop& loop, std::function<void()> quit) : loop_(loop), quit_(std::move(quit)) {}
+  Chardevs(EventLoop& loop, std::function<void()> quit);
+  ~Chardevs();
 
   // -chardev: options.name is the kind.
   Result<void> create(const NamedOptions& options);
+  // The device of that id becomes the described one; its user stays connected, and hears of the old
+  // end's closing and the new one's opening. When the new one cannot be opened all is as before.
+  // Errc::Unsupported for one with mux=on, Busy for the one that the request came through (asking).
+  Result<void> change(const NamedOptions& options, const Chardev* asking);
   // For one more user, with did-you-mean; Busy when it serves another already.
   Result<Chardev*> connect(std::string_view id);
 
@@ -45,13 +50,19 @@ class Chardevs {
   std::vector<Info> list() const;
 
  private:
+  class Exchangeable;
   struct Entry {
-    std::unique_ptr<Chardev> plain;  // or
+    std::unique_ptr<Exchangeable> plain;  // or
     std::unique_ptr<Mux> mux;
     std::string kind;
     bool connected = false;
   };
+  struct Opened {
+    std::unique_ptr<Chardev> chardev;
+    bool mux = false;
+  };
 
+  Result<Opened> open(const NamedOptions& options);
   using Entries = std::map<std::string, Entry, std::less<>>;
   Result<Entries::iterator> find(std::string_view id);
 

@@ -61,7 +61,8 @@ void UserNetConfig::describe(PropertyVisitor& p) {
 
 void TapConfig::describe(PropertyVisitor& p) {
   p.field("ifname", ifname, "the interface's name");
-  p.field("fd", fd, "an open tap: an inherited descriptor");
+  p.field("fd", fd,
+          "an open tap: an inherited descriptor's number, or the name of one sent by getfd");
   p.field("fds", fds, "several, separated by ':' (one is supported)");
   p.field("script", script, "run after opening, with the interface's name; no for none");
   p.field("downscript", downscript, "run before closing; no for none");
@@ -79,7 +80,7 @@ void BridgeConfig::describe(PropertyVisitor& p) {
 }
 
 void SocketNetConfig::describe(PropertyVisitor& p) {
-  p.field("fd", fd, "an inherited socket");
+  p.field("fd", fd, "an inherited socket's number, or the name of one sent by getfd");
   p.field("listen", listen, "wait for a connection on [HOST]:PORT");
   p.field("connect", connect, "connect to HOST:PORT");
   p.field("mcast", mcast, "share the multicast group ADDRESS:PORT");
@@ -93,7 +94,7 @@ void NetAddress::describe(PropertyVisitor& p) {
   p.field("host", host, "inet: name or address");
   p.field("port", port, "inet: number or service");
   p.field("path", path, "unix: the socket's path");
-  p.field("str", str, "fd: an inherited descriptor");
+  p.field("str", str, "fd: an inherited descriptor's number, or the name of one sent by getfd");
   p.field("abstract", abstract, "unix: the path is no file but an abstract name");
   p.field("ipv4", ipv4, "inet: allow IPv4");
   p.field("ipv6", ipv6, "inet: allow IPv6");

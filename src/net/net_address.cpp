@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 
-#include "base/units.h"
+#include "base/fd_sets.h"
 
 namespace menura {
 
@@ -29,16 +29,15 @@ Result<SocketAddress> resolve(std::string_view text, SocketType type, SocketRole
   return first(TRY(parse_host_and_port(text)), type, role);
 }
 
-Result<UniqueFd> inherited_socket(const std::string& number) {
-  const Result<u64> fd = parse_u64(number);
-  if (!fd || *fd > 0x7fffffff)
-    return fail(Errc::InvalidArgument, "'{}' is not the number of an inherited descriptor", number);
-  const int value = static_cast<int>(*fd);
-  if (socket_option(value, SO_TYPE) < 0)
+Result<UniqueFd> inherited_socket(const std::string& number_or_name) {
+  UniqueFd fd = TRY(take_fd(number_or_name));
+  if (socket_option(fd.get(), SO_TYPE) < 0) {
+    const int value = fd.release();  // not what was meant: not ours to close
     return fail(Errc::InvalidArgument, "Descriptor {} is not a socket", value);
-  ::fcntl(value, F_SETFL, ::fcntl(value, F_GETFL) | O_NONBLOCK);
-  ::fcntl(value, F_SETFD, FD_CLOEXEC);
-  return UniqueFd(value);
+  }
+  ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
+  ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+  return fd;
 }
 
 }  // namespace menura

@@ -14,7 +14,7 @@ Result<SocketAddress> resolve(const NetAddress& address, SocketType type, Socket
 // Of "[HOST]:PORT", -netdev socket's short form, which means IPv4 when it names no host.
 Result<SocketAddress> resolve(std::string_view text, SocketType type, SocketRole role);
 
-// An inherited socket: a number, checked, made non-blocking; Errc::InvalidArgument for others.
-Result<UniqueFd> inherited_socket(const std::string& number);
+// An inherited or sent socket (base/fd_sets.h), made non-blocking; Errc::InvalidArgument for others.
+Result<UniqueFd> inherited_socket(const std::string& number_or_name);
 
 }  // namespace menura

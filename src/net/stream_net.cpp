@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/bytes.h"
+#include "base/fd_sets.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "net/kinds.h"
@@ -320,10 +321,12 @@ NetdevResult open_socket_net(const NetdevContext& context, const SocketNetConfig
   } else if (!config.connect.empty()) {
     plan.connect = TRY(resolve(config.connect, SocketType::Stream, SocketRole::Client));
   } else {
-    const Result<u64> fd = parse_u64(config.fd);
-    if (config.fd.empty() || !fd || socket_option(static_cast<int>(*fd), SO_TYPE) != SOCK_STREAM)
-      return open_socket_datagrams(context, config);
-    plan.connected = TRY(inherited_socket(config.fd));
+    if (config.fd.empty()) return open_socket_datagrams(context, config);
+    const int fd = TRY(take_fd(config.fd)).release();
+    SocketNetConfig numbered = config;
+    numbered.fd = std::to_string(fd);
+    if (socket_option(fd, SO_TYPE) != SOCK_STREAM) return open_socket_datagrams(context, numbered);
+    plan.connected = TRY(inherited_socket(numbered.fd));
   }
   return made(context, std::move(plan));
 }

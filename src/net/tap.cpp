@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "base/fd_sets.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "net/datagram_net.h"
@@ -256,11 +257,7 @@ Result<UniqueFd> ask_helper(const std::string& helper, const std::string& bridge
 Result<UniqueFd> inherited(const TapConfig& config) {
   if (!config.fds.empty() && config.fds.find(':') != std::string::npos)
     return fail(Errc::Unsupported, "fds={}: only one queue is supported", config.fds);
-  const std::string& number = config.fd.empty() ? config.fds : config.fd;
-  const Result<u64> fd = parse_u64(number);
-  if (!fd || *fd > 0x7fffffff || ::fcntl(static_cast<int>(*fd), F_GETFD) < 0)
-    return fail(Errc::InvalidArgument, "'{}' is not the number of an inherited descriptor", number);
-  return UniqueFd(static_cast<int>(*fd));
+  return take_fd(config.fd.empty() ? config.fds : config.fd);
 }
 
 Result<void> set_send_buffer(int fd, const std::optional<u64>& bytes) {

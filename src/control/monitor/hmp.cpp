@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "control/monitor/hmp_block.h"
 #include "control/monitor/hmp_export.h"
+#include "control/monitor/hmp_machine_check.h"
 #include "control/monitor/hmp_memory.h"
 #include "control/monitor/hmp_net.h"
 #include "control/monitor/hmp_screen.h"
@@ -130,6 +131,8 @@ constexpr HmpCommand kCommands[] = {
     {"system_powerdown", "", "press the power button", simply<qmp_system_powerdown>},
     {"system_wakeup", "", "wake a sleeping guest", simply<qmp_system_wakeup>},
     {"nmi", "", "send an NMI to every CPU", simply<qmp_inject_nmi>},
+    {"mce", "[-b] cpu bank status mcgstatus addr misc",
+     "let a CPU find a hardware error; -b: the others hear of it too", hmp::machine_check},
     {"watchdog_action", "action", "choose what follows when a watchdog timer runs out",
      watchdog_action},
     {"balloon", "size", "how much RAM the guest shall keep, in MiB", balloon},
@@ -198,12 +201,16 @@ constexpr HmpCommand kCommands[] = {
     {"object_add", "type,id=id[,property=value...]", "make an object", hmp::add_object},
     {"object_del", "id", "remove an object", hmp::remove_object, hmp::complete_object},
     {"chardev-add", "kind,id=id[,property=value...]", "make a character device", hmp::add_chardev},
+    {"chardev-change", "id kind[,property=value...]", "put another character device into its place",
+     hmp::change_chardev, hmp::complete_chardev},
     {"chardev-remove", "id", "remove a character device that nobody uses", hmp::remove_chardev,
      hmp::complete_chardev},
     {"ringbuf_read", "device size", "take the oldest output out of a ringbuf", hmp::read_ring,
      hmp::complete_chardev},
     {"ringbuf_write", "device data", "send input from a ringbuf", hmp::write_ring,
      hmp::complete_chardev},
+    {"getfd", "name", "name the descriptor that was sent along", hmp::name_descriptor},
+    {"closefd", "name", "close a named descriptor", hmp::close_descriptor},
     // Exports
     {"nbd_server_start", "[-a] [-w] host:port|unix:path",
      "listen for NBD clients; -a: export all drives, -w: writable", hmp::start_nbd},

@@ -52,7 +52,9 @@ void HmpMonitor::receive(ConstBytes bytes) {
 }
 
 void HmpMonitor::run(const std::string& line) {
+  context_.target.asking = &chardev_;
   const Result<std::string> answer = run_hmp(context_, line);
+  context_.target.asking = nullptr;
   print(answer ? *answer : "Error: " + answer.error().text + "\n");
   editor_.prompt();
 }

@@ -102,9 +102,30 @@ Answer add_chardev(HmpContext& context, HmpWords words) {
   return std::string();
 }
 
+Answer change_chardev(HmpContext& context, HmpWords words) {
+  if (words.size() != 2)
+    return fail(Errc::InvalidArgument, "chardev-change: expected ID kind[,property=value...]");
+  NamedOptions chardev = TRY(named_options(words[1], "backend"));
+  chardev.id = words[0];
+  TRY(context.target.machine.chardevs().change(chardev, context.target.asking));
+  return std::string();
+}
+
 Answer remove_chardev(HmpContext& context, HmpWords words) {
   if (words.size() != 1) return fail(Errc::InvalidArgument, "chardev-remove: expected an id");
   TRY(context.target.machine.chardevs().remove(words[0]));
+  return std::string();
+}
+
+Answer name_descriptor(HmpContext& context, HmpWords words) {
+  if (words.size() != 1) return fail(Errc::InvalidArgument, "getfd: expected a name");
+  TRY(getfd(context.target, {.name = std::string(words[0])}));
+  return std::string();
+}
+
+Answer close_descriptor(HmpContext& context, HmpWords words) {
+  if (words.size() != 1) return fail(Errc::InvalidArgument, "closefd: expected a name");
+  TRY(closefd(context.target, {.name = std::string(words[0])}));
   return std::string();
 }
 

@@ -16,7 +16,10 @@ Result<std::string> get_property(HmpContext& context, HmpWords words);
 Result<std::string> add_object(HmpContext& context, HmpWords words);
 Result<std::string> remove_object(HmpContext& context, HmpWords words);
 Result<std::string> add_chardev(HmpContext& context, HmpWords words);
+Result<std::string> change_chardev(HmpContext& context, HmpWords words);
 Result<std::string> remove_chardev(HmpContext& context, HmpWords words);
+Result<std::string> name_descriptor(HmpContext& context, HmpWords words);
+Result<std::string> close_descriptor(HmpContext& context, HmpWords words);
 Result<std::string> read_ring(HmpContext& context, HmpWords words);
 Result<std::string> write_ring(HmpContext& context, HmpWords words);
 

@@ -21,6 +21,7 @@ struct DumpReply {
   void describe(PropertyVisitor& p);
 };
 
+class Chardev;
 class VncServer;
 
 struct MonitorTarget {
@@ -32,6 +33,8 @@ struct MonitorTarget {
   DumpReply dump;
   std::vector<VncServer*> vnc_servers;  // the session's
   bool migration_events = false;
+  // Of the client whose command runs; null: nobody's.
+  Chardev* asking = nullptr;
   // `gdbserver FORM`; set by the program. Its answer is for people.
   std::function<Result<std::string>(std::string_view form)> start_gdb = {};
 };

@@ -1,15 +1,19 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "accel/dummy/qtest_double.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "control/monitor/command.h"
+#include "control/monitor/hmp_machine_check.h"
 #include "control/monitor/hmp_monitor.h"
 #include "control/monitor/line_editor.h"
 #include "control/monitor/memory_dump.h"
 #include "control/monitor/qmp_monitor.h"
 #include "machine/catalogue/catalogue_tables.h"
+#include "machine/chardevs.h"
 
 namespace menura {
 namespace {
@@ -22,6 +26,7 @@ struct Client final : Chardev {
   }
   void attach(CharSink* s) override { sink = s; }
   void accept_input() override { accepts++; }
+  std::vector<UniqueFd> take_fds() override { return std::exchange(fds, {}); }
   void type(std::string_view text) {
     while (!text.empty() && sink->room() > 0) {
       const size_t length = std::min(text.size(), sink->room());
@@ -34,6 +39,7 @@ struct Client final : Chardev {
   std::string sent;
   size_t takes = ~size_t{0};
   unsigned accepts = 0;
+  std::vector<UniqueFd> fds;
   CharSink* sink = nullptr;
 };
 
@@ -292,6 +298,98 @@ TEST(QmpTest, ObjectsAndCharacterDevicesComeAndGo) {
   EXPECT_EQ(qmp.json("ringbuf-read", R"({"device": "r", "size": 9, "format": "base64"})"), "\"\"");
 }
 
+TEST(QmpTest, ARingWithALogIsStillARing) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const std::string log = testing::TempDir() + format("menura-ring-{}", ::getpid());
+  EXPECT_EQ(qmp.json("chardev-add", format(R"({{"id": "r", "backend": {{"type": "ringbuf",
+                     "data": {{"size": 64, "logfile": "{}"}}}}}})",
+                                           log)),
+            "{}");
+  {
+    const MachineLock::Guard guard(qmp.machine->lock());
+    qmp.machine->chardevs().connect("r").value()->write(bytes_of(std::string("said")));
+  }
+  EXPECT_EQ(qmp.json("ringbuf-read", R"({"device": "r", "size": 9})"), "\"said\"");
+  EXPECT_EQ(read_file(log, 100).value(), "said");
+  ::unlink(log.c_str());
+}
+
+struct Listener final : CharSink {
+  size_t room() override { return 100; }
+  void receive(ConstBytes) override {}
+  void event(CharEvent event) override { events.push_back(event); }
+  std::vector<CharEvent> events;
+};
+
+TEST(QmpTest, CharacterDevicesAreExchangedUnderTheirUsers) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const auto ring = [](std::string_view id) {
+    return format(R"({{"id": "{}", "backend": {{"type": "ringbuf", "data": {{"size": 64}}}}}})",
+                  id);
+  };
+  EXPECT_EQ(qmp.json("chardev-add", R"({"id": "c", "backend": {"type": "null", "data": {}}})"),
+            "{}");
+  Listener listener;
+  Chardev* user = nullptr;
+  {
+    const MachineLock::Guard guard(qmp.machine->lock());
+    user = qmp.machine->chardevs().connect("c").value();
+    user->attach(&listener);
+    user->write(bytes_of(std::string("lost")));
+  }
+  listener.events.clear();
+  EXPECT_EQ(qmp.json("chardev-change", ring("c")), "{}");
+  EXPECT_EQ(listener.events, (std::vector{CharEvent::Closed, CharEvent::Opened}));
+  {
+    const MachineLock::Guard guard(qmp.machine->lock());
+    user->write(bytes_of(std::string("kept")));
+  }
+  EXPECT_EQ(qmp.json("ringbuf-read", R"({"device": "c", "size": 9})"), "\"kept\"");
+  EXPECT_EQ(error_class(qmp.say(R"({"execute": "chardev-change", "arguments": {"id": "c",
+            "backend": {"type": "file", "data": {"out": "/"}}}})")),
+            "GenericError");
+  EXPECT_EQ(qmp.json("ringbuf-write", R"({"device": "c", "data": "x"})"), "{}") << "as before";
+  EXPECT_EQ(error_class(
+                qmp.say(format(R"({{"execute": "chardev-change", "arguments": {}}})", ring("d")))),
+            "DeviceNotFound");
+  qmp.target->asking = nullptr;
+  const MachineLock::Guard guard(qmp.machine->lock());
+  EXPECT_EQ(qmp.machine->chardevs()
+                .change({.name = "null", .id = "c", .options = Value::object()}, user)
+                .error()
+                .code,
+            Errc::Busy);
+  user->attach(nullptr);
+}
+
+TEST(QmpTest, DescriptorsAreSentAndNamed) {
+  QmpRig qmp;
+  qmp.negotiate();
+  const auto refused = [&](std::string_view command, std::string_view arguments) {
+    return error_class(
+        qmp.say(format(R"({{"execute": "{}", "arguments": {}}})", command, arguments)));
+  };
+  EXPECT_EQ(refused("getfd", R"({"fdname": "tap"})"), "GenericError") << "none came along";
+  const auto send = [&] {
+    qmp.client.fds.push_back(open_file("/dev/null", O_RDWR).value());
+    return qmp.client.fds.back().get();
+  };
+  const int first = send();
+  EXPECT_EQ(qmp.json("getfd", R"({"fdname": "tap"})"), "{}");
+  EXPECT_GE(::fcntl(first, F_GETFD), 0);
+  EXPECT_EQ(qmp.json("closefd", R"({"fdname": "tap"})"), "{}");
+  EXPECT_LT(::fcntl(first, F_GETFD), 0);
+  EXPECT_EQ(refused("closefd", R"({"fdname": "tap"})"), "DeviceNotFound");
+  const int second = send();
+  EXPECT_EQ(qmp.json("add-fd", R"({"fdset-id": 3, "opaque": "rw:log"})"),
+            format(R"({{"fdset-id": 3, "fd": {}}})", second));
+  EXPECT_NE(qmp.json("query-fdsets").find("rw:log"), std::string::npos);
+  EXPECT_TRUE(open_file("/dev/fdset/3", O_RDWR));
+  EXPECT_EQ(qmp.json("remove-fd", R"({"fdset-id": 3})"), "{}");
+}
+
 TEST(QmpTest, DevicesAreNotPluggedAndThatIsSaid) {
   QmpRig qmp;
   qmp.negotiate();
@@ -528,6 +626,42 @@ TEST(HmpTest, MakesObjectsAndCharacterDevices) {
   EXPECT_EQ(hmp.run("ringbuf_read r0 10"), "\n");
   EXPECT_EQ(hmp.run("chardev-remove r0"), "");
   EXPECT_NE(hmp.run("chardev-remove r0").find("Error"), std::string::npos);
+}
+
+// Intel SDM vol. 3 §16.3 and §16.4.
+TEST(HmpTest, HardwareErrorsStandInABank) {
+  using hmp::ErrorEffect;
+  constexpr u64 kVal = u64{1} << 63, kOver = u64{1} << 62, kUc = u64{1} << 61;
+  x86::State state;
+  state.mcg_cap = 0x109;
+  EXPECT_FALSE(hmp::report_error(state, {.bank = 9, .status = kVal}));
+  EXPECT_FALSE(hmp::report_error(state, {.bank = 0, .status = 5}));
+  EXPECT_EQ(hmp::report_error(state, {.bank = 2, .status = kVal | 5, .addr = 7, .misc = 8}).value(),
+            ErrorEffect::Logged);
+  EXPECT_EQ(state.mce[9], kVal | 5);
+  EXPECT_EQ(state.mce[10], 7u);
+  EXPECT_EQ(state.mce[11], 8u);
+  EXPECT_FALSE(state.event.valid);
+  const hmp::MachineCheck bad{.bank = 2, .status = kVal | kUc | 6, .mcgstatus = 5};
+  EXPECT_EQ(hmp::report_error(state, bad).error().code, Errc::Permission) << "MCG_CTL";
+  state.mcg_ctl = ~u64{0};
+  EXPECT_EQ(hmp::report_error(state, bad).error().code, Errc::Permission) << "MC2_CTL";
+  state.mce[8] = ~u64{0};
+  EXPECT_EQ(hmp::report_error(state, bad).value(), ErrorEffect::Shutdown) << "CR4.MCE";
+  state.cr4 = x86::kCr4Mce;
+  state.activity = x86::Activity::Halted;
+  EXPECT_EQ(hmp::report_error(state, bad).value(), ErrorEffect::Raised);
+  EXPECT_EQ(state.mce[9], kVal | kOver | kUc | 6);
+  EXPECT_EQ(state.mcg_status, 5u);
+  EXPECT_TRUE(state.event.valid && state.event.is_exception);
+  EXPECT_EQ(state.event.vector, 18);
+  EXPECT_EQ(state.activity, x86::Activity::Running);
+  EXPECT_EQ(hmp::report_error(state, {.bank = 2, .status = kVal | 9}).value(), ErrorEffect::Logged);
+  EXPECT_EQ(state.mce[9], kVal | kOver | kUc | 6) << "the worse one stays";
+  EXPECT_EQ(hmp::report_error(state, bad).value(), ErrorEffect::Shutdown) << "MCIP";
+  HmpRig hmp;
+  EXPECT_NE(hmp.run("mce 0 1").find("Error"), std::string::npos);
+  EXPECT_NE(hmp.run("mce 9 0 1 1 1 1").find("There is no CPU 9"), std::string::npos);
 }
 
 TEST(HmpTest, CompletesWords) {

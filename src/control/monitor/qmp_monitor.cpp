@@ -125,7 +125,9 @@ Value QmpMonitor::answer(const Value& request) {
 Value QmpMonitor::execute(const std::string& name, const Value& arguments) {
   const Command* command = find_qmp_command(name);
   if (!command) return not_found(name);
+  target_.asking = &chardev_;
   Result<Value> result = command->run(target_, arguments);
+  target_.asking = nullptr;
   if (!result) return error_reply(result.error());
   Value reply = Value::object();
   reply.set("return", std::move(result).value());

@@ -191,14 +191,27 @@ Result<ChardevAdd> ChardevAdd::read(const Value& given) {
 }
 
 void ChardevAddReply::describe(PropertyVisitor& p) { p.field("pty", pty); }
-Result<ChardevAddReply> chardev_add(MonitorTarget& target, const ChardevAdd& arguments) {
-  TRY(target.machine.chardevs().create(arguments.chardev));
+
+namespace {
+
+// What a client must know of a device that it made.
+ChardevAddReply made_chardev(const Chardevs& chardevs, std::string_view id) {
   ChardevAddReply reply;
   constexpr std::string_view kPty = "pty:";
-  for (const Chardevs::Info& info : target.machine.chardevs().list())
-    if (info.id == arguments.chardev.id && info.where.starts_with(kPty))
-      reply.pty = info.where.substr(kPty.size());
+  for (const Chardevs::Info& info : chardevs.list())
+    if (info.id == id && info.where.starts_with(kPty)) reply.pty = info.where.substr(kPty.size());
   return reply;
+}
+
+}  // namespace
+
+Result<ChardevAddReply> chardev_add(MonitorTarget& target, const ChardevAdd& arguments) {
+  TRY(target.machine.chardevs().create(arguments.chardev));
+  return made_chardev(target.machine.chardevs(), arguments.chardev.id);
+}
+Result<ChardevAddReply> chardev_change(MonitorTarget& target, const ChardevAdd& arguments) {
+  TRY(target.machine.chardevs().change(arguments.chardev, target.asking));
+  return made_chardev(target.machine.chardevs(), arguments.chardev.id);
 }
 Result<Nothing> chardev_remove(MonitorTarget& target, const IdArgument& arguments) {
   TRY(target.machine.chardevs().remove(arguments.id));

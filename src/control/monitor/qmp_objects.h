@@ -66,6 +66,7 @@ struct ChardevAddReply {
   void describe(PropertyVisitor& p);
 };
 Result<ChardevAddReply> chardev_add(MonitorTarget& target, const ChardevAdd& arguments);
+Result<ChardevAddReply> chardev_change(MonitorTarget& target, const ChardevAdd& arguments);
 Result<Nothing> chardev_remove(MonitorTarget& target, const IdArgument& arguments);
 
 enum class RingFormat : u8 { Utf8, Base64 };

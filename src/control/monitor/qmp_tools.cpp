@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/trace.h"
 #include "control/monitor/hmp.h"
+#include "io/chardev.h"
 
 namespace menura {
 
@@ -115,6 +116,46 @@ void RemoveFd::describe(PropertyVisitor& p) {
 }
 Result<Nothing> remove_fd(MonitorTarget&, const RemoveFd& arguments) {
   TRY(remove_from_fd_set(arguments.set, arguments.fd.value_or(-1)));
+  return Nothing{};
+}
+
+namespace {
+
+// What else came with it is closed: a command asks for one.
+Result<UniqueFd> sent_fd(MonitorTarget& target) {
+  std::vector<UniqueFd> fds;
+  if (target.asking) fds = target.asking->take_fds();
+  if (fds.empty())
+    return fail(Errc::InvalidArgument,
+                "No descriptor came with the command (SCM_RIGHTS, over a UNIX socket)");
+  return std::move(fds.front());
+}
+
+}  // namespace
+
+void AddFd::describe(PropertyVisitor& p) {
+  p.field("fdset-id", set, "the number in /dev/fdset/N; a free one, if not given");
+  p.field("opaque", opaque, "a text that query-fdsets tells");
+}
+void AddFdReply::describe(PropertyVisitor& p) {
+  p.field("fdset-id", set);
+  p.field("fd", fd);
+}
+Result<AddFdReply> add_fd(MonitorTarget& target, const AddFd& arguments) {
+  UniqueFd fd = TRY(sent_fd(target));
+  const AddFdReply reply{.set = arguments.set.value_or(free_fd_set()), .fd = fd.get()};
+  TRY(add_to_fd_set(reply.set, fd.get(), arguments.opaque));
+  (void)fd.release();
+  return reply;
+}
+
+void FdName::describe(PropertyVisitor& p) { p.required("fdname", name, "the descriptor's name"); }
+Result<Nothing> getfd(MonitorTarget& target, const FdName& arguments) {
+  TRY(name_fd(arguments.name, TRY(sent_fd(target))));
+  return Nothing{};
+}
+Result<Nothing> closefd(MonitorTarget&, const FdName& arguments) {
+  TRY(close_named_fd(arguments.name));
   return Nothing{};
 }
 

@@ -76,4 +76,24 @@ struct RemoveFd {
 };
 Result<Nothing> remove_fd(MonitorTarget& target, const RemoveFd& arguments);
 
+// The oldest descriptor that the client sent along becomes one of a set.
+struct AddFd {
+  std::optional<u32> set;
+  std::string opaque;
+  void describe(PropertyVisitor& p);
+};
+struct AddFdReply {
+  u32 set = 0;
+  i32 fd = -1;
+  void describe(PropertyVisitor& p);
+};
+Result<AddFdReply> add_fd(MonitorTarget& target, const AddFd& arguments);
+// ... or gets a name.
+struct FdName {
+  std::string name;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> getfd(MonitorTarget& target, const FdName& arguments);
+Result<Nothing> closefd(MonitorTarget& target, const FdName& arguments);
+
 }  // namespace menura
