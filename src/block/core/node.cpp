@@ -126,7 +126,7 @@ Result<void> Node::read_or_zero(u64 offset, Bytes to) {
   const u64 size = image_->size();
   const size_t inside =
       offset < size ? static_cast<size_t>(std::min<u64>(to.size(), size - offset)) : 0;
-  std::memset(to.data() + inside, 0, to.size() - inside);
+  std::ranges::fill(to.subspan(inside), std::byte{0});
   return read(offset < size ? offset : 0, to.first(inside));
 }
 

@@ -77,8 +77,7 @@ Result<Header> header_for(const CreateOptions& o, u64 size) {
   const bool preallocates = o.preallocation != Preallocation::Off;
   if (preallocates && !o.backing_file.empty() && !o.extended_l2)
     return fail(Errc::InvalidArgument,
-                "Backing file and preallocation can only be used at the same time if extended_l2 "
-                "is enabled");
+                "Preallocation hides the backing file, but with extended_l2=on it does not");
   if (o.lazy_refcounts) h.compatible |= kLazyRefcounts;
   if (o.extended_l2) h.incompatible |= kExtendedL2;
   if (!o.data_file.empty()) h.incompatible |= kDataFile, h.data_file = o.data_file;

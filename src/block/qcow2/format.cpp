@@ -211,6 +211,17 @@ void put_features(std::vector<std::byte>& out) {
 }  // namespace
 
 Result<std::vector<std::byte>> Header::serialize() const {
+  std::vector<std::byte> out = TRY(assemble(FeatureNames::Told));
+  // Names are for people with older programs: what the image needs goes first.
+  if (out.size() > cluster_size()) out = TRY(assemble(FeatureNames::Untold));
+  if (out.size() > cluster_size())
+    return fail(Errc::NoSpace, "The qcow2 header does not fit into a cluster of {} bytes",
+                cluster_size());
+  out.resize(cluster_size());
+  return out;
+}
+
+Result<std::vector<std::byte>> Header::assemble(FeatureNames names) const {
   std::vector<std::byte> out(version >= 3 ? kHeaderLength : kV2Length);
   store_be<u32>(out, 0, kMagic);
   store_be<u32>(out, 4, version);
@@ -239,7 +250,7 @@ Result<std::vector<std::byte>> Header::serialize() const {
     store_be<u64>(data, 8, crypto->length);
     put_extension(out, kCryptoHeader, data);
   }
-  if (version >= 3) put_features(out);
+  if (version >= 3 && names == FeatureNames::Told) put_features(out);
   if (bitmaps) {
     std::array<std::byte, 24> data{};
     store_be<u32>(data, 0, bitmaps->count);
@@ -258,10 +269,6 @@ Result<std::vector<std::byte>> Header::serialize() const {
     const ConstBytes name = bytes_of(backing_file);
     out.insert(out.end(), name.begin(), name.end());
   }
-  if (out.size() > cluster_size())
-    return fail(Errc::NoSpace, "The qcow2 header does not fit into a cluster of {} bytes",
-                cluster_size());
-  out.resize(cluster_size());
   return out;
 }
 

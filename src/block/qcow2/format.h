@@ -113,6 +113,10 @@ struct Header {
   static Result<u64> wanted_bytes(ConstBytes head);
   // The first cluster. Errc::NoSpace when the names do not fit.
   Result<std::vector<std::byte>> serialize() const;
+
+ private:
+  enum class FeatureNames : bool { Untold, Told };
+  Result<std::vector<std::byte>> assemble(FeatureNames names) const;
 };
 
 }  // namespace menura::qcow2

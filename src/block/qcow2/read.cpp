@@ -89,7 +89,7 @@ Result<void> Qcow2Image::read_hole(u64 offset, Bytes to) {
   const u64 end = size();
   const size_t inside =
       offset < end ? static_cast<size_t>(std::min<u64>(to.size(), end - offset)) : 0;
-  std::memset(to.data() + inside, 0, to.size() - inside);
+  std::ranges::fill(to.subspan(inside), std::byte{0});
   if (inside == 0) return {};
   if (*backing_) {
     file_->reached("read_backing_aio");
