@@ -36,9 +36,16 @@ constexpr Kind kKinds[] = {
     {"cluster_size=16k,extended_l2=on", 16 * KiB, 512 * KiB},
 };
 
+// Of what cannot fail here.
+template <class T>
+T good(Result<T> result) {
+  ensure(result.ok(), result ? "" : result.error().text.c_str());
+  if constexpr (!std::is_void_v<T>) return std::move(result).value();
+}
+
 Child use(NodePtr node) {
   const Permissions all{kConsistentRead | kWrite | kResize, kConsistentRead};
-  return Child::attach(std::move(node), {"the fuzzer", "root", all}).value();
+  return good(Child::attach(std::move(node), {"the fuzzer", "root", all}));
 }
 
 NodePtr add_file(Graph& graph) {
@@ -47,7 +54,7 @@ NodePtr add_file(Graph& graph) {
   options.set("node-name", "file");
   options.set("size", u64{0});
   options.set("read-only", false);
-  return graph.add(std::move(options)).value();
+  return good(graph.add(std::move(options)));
 }
 
 Result<Child> open_image(Graph& graph, bool read_only) {
@@ -72,34 +79,31 @@ struct Original {
 Original make_original(const Kind& kind) {
   Graph graph(kDrivers);
   const NodePtr file = add_file(graph);
-  {
-    const Child user = use(file);
-    CreateContext context{graph, "image", kind.size, parse_keyval(kind.options).value(), file};
-    kQcow2Driver.create(context).value();
-  }
+  CreateContext context{graph, "image", kind.size, good(parse_keyval(kind.options)), file};
+  good(kQcow2Driver.create(context));
   Original made{{}, Blob(kind.size)};
   {
-    Child image = open_image(graph, false).value();
+    Child image = good(open_image(graph, false));
     Blob data(3 * kind.cluster);
     for (size_t i = 0; i < data.size(); i++) data[i] = static_cast<std::byte>(i / 7);
     const auto put = [&](u64 at) {
       std::ranges::copy(data, made.guest.begin() + static_cast<i64>(at));
     };
-    image->write(0, data).value();
+    good(image->write(0, data));
     put(0);
-    image->write(kind.size - data.size(), data).value();
+    good(image->write(kind.size - data.size(), data));
     put(kind.size - data.size());
-    image->write_compressed(8 * kind.cluster, data).value();
+    good(image->write_compressed(8 * kind.cluster, data));
     put(8 * kind.cluster);
     if (SnapshotStore* store = image->image().snapshots()) (void)store->create({.name = "first"});
-    image->zero(kind.cluster, kind.cluster).value();
+    good(image->zero(kind.cluster, kind.cluster));
     std::fill_n(made.guest.begin() + static_cast<i64>(kind.cluster), kind.cluster, std::byte{0});
     if (BitmapStore* store = image->image().bitmaps())
       (void)store->add({.name = "dirty", .granularity = kind.cluster});
-    image->close().value();
+    good(image->close());
   }
   made.file.resize(file->size());
-  file->read(0, made.file).value();
+  good(file->read(0, made.file));
   return made;
 }
 
@@ -265,7 +269,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   {
     const NodePtr file = add_file(graph);
     const Child user = use(file);
-    user->write(0, bytes).value();
+    good(user->write(0, bytes));
   }
   const bool read_only = in.ConsumeIntegralInRange(0, 7) == 0;
   Model model(kOriginals[number].guest, damages == 0 && !read_only);
