@@ -80,6 +80,8 @@ struct MachineType {
   bool has_cpus = true;
   bool is_default = false;
   std::string_view default_nic = {};  // the card of -nic; empty: none
+  // The controller of -usb, as -device takes it; empty: none.
+  std::string_view default_usb = {};
   std::unique_ptr<Board> (*make)(Machine& machine);
 };
 

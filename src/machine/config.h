@@ -136,7 +136,7 @@ struct DriveOptions {
   std::optional<u32> bus, unit;
   std::string format;  // empty: by the first bytes
   bool readonly = false;
-  bool snapshot = false;  // writes go to a file that is gone afterwards
+  std::optional<bool> snapshot;  // writes go to a file that is gone afterwards
   Cache cache = Cache::Writeback;
   std::string aio;  // "threads", "native", "io_uring"
   Discard discard = Discard::Ignore;

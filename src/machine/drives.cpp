@@ -35,8 +35,8 @@ Result<NodePtr> Drives::open_node(const DriveOptions& options) {
   using Cache = DriveOptions::Cache;
   Value top = Value::object();
   // A disk that is not said to be read-only must be writable; one that is, need not be.
-  const bool read_only =
-      options.readonly || options.snapshot || options.media == DriveOptions::Media::Cdrom;
+  const bool read_only = options.readonly || options.snapshot.value_or(false) ||
+                         options.media == DriveOptions::Media::Cdrom;
   top.set("read-only", read_only);
   top.set("cache.direct", options.cache == Cache::None || options.cache == Cache::Directsync);
   top.set("cache.no-flush", options.cache == Cache::Unsafe);
@@ -67,7 +67,8 @@ Result<void> Drives::open(const DriveOptions& options) {
     if (other->options.id == mine.id)
       return fail(Errc::Exists, "-drive: there is a drive '{}' already", mine.id);
   NodePtr node = TRY(open_node(mine), "-drive file={}", mine.file_name());
-  if (mine.snapshot) node = TRY(open_temporary_overlay(std::move(node)), "-drive id={}", mine.id);
+  if (mine.snapshot.value_or(false))
+    node = TRY(open_temporary_overlay(std::move(node)), "-drive id={}", mine.id);
   TRY(use(std::move(node), std::move(mine)), "-drive");
   return {};
 }

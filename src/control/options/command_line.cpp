@@ -26,6 +26,10 @@ std::string default_serial(const CommandLine& line) {
 
 Result<void> finish(CommandLine& line) {
   TRY(finish_network(line));
+  TRY(finish_usb(line));
+  if (line.snapshot)
+    for (DriveOptions& drive : line.options.machine.drives)
+      if (!drive.snapshot) drive.snapshot = true;
   if (line.serial_forms.empty()) line.serial_forms.push_back(default_serial(line));
   for (size_t i = 0; i < line.serial_forms.size(); i++)
     line.options.machine.serials.push_back(
@@ -85,6 +89,10 @@ std::span<const std::string_view> enum_names(AudioOptions::Driver) { return kAud
 void AudioOptions::describe(PropertyVisitor& p) {
   p.required("driver", driver, "what plays the sound: nothing");
   p.required("id", id, "its name");
+}
+
+void UsbSwitch::describe(PropertyVisitor& p) {
+  p.field("usb", wanted, "have the machine's USB host controller");
 }
 
 void FdOptions::describe(PropertyVisitor& p) {

@@ -105,6 +105,32 @@ TEST(CommandLineTest, PlacesDisks) {
   EXPECT_EQ(drives[3].index, 0u);
 }
 
+TEST(CommandLineTest, KeepsTheImagesOfAllDrivesThatSayNothingElse) {
+  const auto drives =
+      good({"-hda", "a", "-snapshot", "-drive", "file=b,snapshot=off"}).machine.drives;
+  ASSERT_EQ(drives.size(), 2u);
+  EXPECT_EQ(drives[0].snapshot, true);
+  EXPECT_EQ(drives[1].snapshot, false);
+}
+
+TEST(CommandLineTest, MachinesHaveTheirOwnUsbController) {
+  const auto first = [](const Arguments& arguments) {
+    return good(arguments).machine.devices.front();
+  };
+  EXPECT_EQ(first({"-usb", "-nodefaults"}).name, "piix3-usb-uhci");
+  EXPECT_EQ(first({"-machine", "q35,usb=on", "-nodefaults"}).name, "qemu-xhci");
+  EXPECT_TRUE(good({"-machine", "pc,usb=off", "-nodefaults"}).machine.devices.empty());
+  EXPECT_NE(error({"-machine", "none", "-usb"}).find("has no USB"), std::string::npos);
+  EXPECT_NE(error({"-machine", "pc,usb=perhaps"}).find("perhaps"), std::string::npos);
+}
+
+TEST(CommandLineTest, SwitchesPartsOfTheMachineOff) {
+  const MachineOptions machine = good({"-no-acpi", "-no-hpet"}).machine.machine;
+  EXPECT_FALSE(machine.acpi);
+  EXPECT_EQ(machine.hpet, OnOffAuto::Off);
+  EXPECT_EQ(good({"-machine", "pc,smm=off"}).machine.machine.smm, OnOffAuto::Off);
+}
+
 TEST(CommandLineTest, ADeviceIsWrittenAsKeysOrJson) {
   for (const std::string_view text :
        {"isa-debugcon,id=d,chardev=c,iobase=0x402",

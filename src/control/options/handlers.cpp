@@ -58,13 +58,19 @@ Result<void> set_machine(CommandLine& line, OptionArgument argument) {
   MachineOptions& machine = line.options.machine.machine;
   Value given = TRY(parse_keyval(argument, "type"));
   // Parts that scripts leave out of a machine, and that are not there anyway.
-  for (const std::string_view part : {"usb", "vmport", "graphics", "smm", "nvdimm", "sata"}) {
+  for (const std::string_view part : {"vmport", "graphics", "nvdimm", "sata"}) {
     const Value* value = given.find(part);
     if (!value) continue;
     if (*value != Value("off") && *value != Value("auto"))
       return fail(Errc::Unsupported, "{}={}: this machine has none, only off is possible", part,
                   detail::print_value(*value));
     given.erase(part);
+  }
+  if (const Value* wanted = given.find("usb")) {
+    Value usb = Value::object();
+    usb.set("usb", *wanted);
+    given.erase("usb");
+    TRY(read_properties(line.usb, usb, "machine options"));
   }
   TRY(read_properties(machine, given, "machine options"));
   TRY(line.catalogue.find_machine(machine.type));
@@ -206,6 +212,11 @@ Result<void> add_cdrom(CommandLine& line, OptionArgument file) {
   TRY(no_value_missing(file, "a file"));
   line.options.machine.drives.push_back(
       {.file = Value(file), .media = DriveOptions::Media::Cdrom, .index = 2});
+  return {};
+}
+
+Result<void> set_snapshot(CommandLine& line, OptionArgument) {
+  line.snapshot = true;
   return {};
 }
 
@@ -382,13 +393,22 @@ Result<void> set_keyboard(CommandLine& line, OptionArgument argument) {
 }
 
 // Where the PIIX3 has it, before the devices that are plugged into it.
-Result<void> add_usb(CommandLine& line, OptionArgument) {
-  constexpr std::string_view kId = "usb-bus";
-  std::vector<NamedOptions>& devices = line.options.machine.devices;
-  if (std::ranges::find(devices, kId, &NamedOptions::id) != devices.end()) return {};
-  NamedOptions uhci{.name = "piix3-usb-uhci", .id = std::string(kId)};
-  uhci.options.set("addr", "1.2");
-  devices.insert(devices.begin(), std::move(uhci));
+Result<void> set_usb(CommandLine& line, OptionArgument) {
+  line.usb.wanted = true;
+  return {};
+}
+
+// Before all devices that may be plugged into it.
+Result<void> finish_usb(CommandLine& line) {
+  if (!line.usb.wanted) return {};
+  const MachineType* const type =
+      TRY(line.catalogue.find_machine(line.options.machine.machine.type));
+  if (type->default_usb.empty())
+    return fail(Errc::Unsupported, "-usb: machine '{}' has no USB", type->name);
+  NamedOptions controller = TRY(read_named_options(type->default_usb, "driver"));
+  controller.id = "usb-bus";
+  auto& devices = line.options.machine.devices;
+  devices.insert(devices.begin(), std::move(controller));
   return {};
 }
 
@@ -407,6 +427,14 @@ Result<void> accept_none_of(Absent what, OptionArgument argument) {
 
 Result<void> set_paused(CommandLine& line, OptionArgument) {
   line.options.machine.start_paused = true;
+  return {};
+}
+Result<void> set_no_acpi(CommandLine& line, OptionArgument) {
+  line.options.machine.machine.acpi = false;
+  return {};
+}
+Result<void> set_no_hpet(CommandLine& line, OptionArgument) {
+  line.options.machine.machine.hpet = OnOffAuto::Off;
   return {};
 }
 Result<void> set_no_reboot(CommandLine& line, OptionArgument) {

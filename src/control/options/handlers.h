@@ -36,6 +36,7 @@ Result<void> add_disk(CommandLine& line, OptionArgument file) {
   return add_disk_at(line, index, file);
 }
 Result<void> add_cdrom(CommandLine& line, OptionArgument file);
+Result<void> set_snapshot(CommandLine& line, OptionArgument argument);
 Result<void> add_device(CommandLine& line, OptionArgument argument);
 Result<void> add_global(CommandLine& line, OptionArgument argument);
 Result<void> add_object(CommandLine& line, OptionArgument argument);
@@ -73,7 +74,8 @@ Result<void> set_display(CommandLine& line, OptionArgument argument);
 std::string display_help(const CommandLine& line);
 Result<void> add_vnc(CommandLine& line, OptionArgument argument);
 Result<void> set_keyboard(CommandLine& line, OptionArgument argument);
-Result<void> add_usb(CommandLine& line, OptionArgument argument);
+Result<void> finish_usb(CommandLine& line);
+Result<void> set_usb(CommandLine& line, OptionArgument argument);
 Result<void> set_vga(CommandLine& line, OptionArgument argument);
 // Hardware that scripts turn off, and that is not there anyway.
 enum class Absent : u8 { Parallel, Audio };
@@ -86,6 +88,8 @@ Result<void> accept_none(CommandLine&, OptionArgument argument) {
 Result<void> set_paused(CommandLine& line, OptionArgument argument);
 Result<void> set_action(CommandLine& line, OptionArgument argument);
 Result<void> set_watchdog_action(CommandLine& line, OptionArgument argument);
+Result<void> set_no_acpi(CommandLine& line, OptionArgument argument);
+Result<void> set_no_hpet(CommandLine& line, OptionArgument argument);
 Result<void> set_no_reboot(CommandLine& line, OptionArgument argument);
 Result<void> set_no_shutdown(CommandLine& line, OptionArgument argument);
 Result<void> set_daemonize(CommandLine& line, OptionArgument argument);

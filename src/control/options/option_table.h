@@ -21,6 +21,12 @@ struct NetworkLine {
   std::vector<std::string> legacy_netdevs;  // ids of -net's back ends
 };
 
+// -usb, or -machine usb=on.
+struct UsbSwitch {
+  bool wanted = false;
+  void describe(PropertyVisitor& p);
+};
+
 // What gathers while options are read.
 struct CommandLine {
   const Catalogue& catalogue;
@@ -30,6 +36,8 @@ struct CommandLine {
   bool nographic = false;
   bool display_none = false;
   bool monitor_given = false;
+  bool snapshot = false;
+  UsbSwitch usb = {};
   NetworkLine network = {};
 };
 
