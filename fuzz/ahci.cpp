@@ -8,8 +8,8 @@
 #include "hw/core/test_machine.h"
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
-#include "hw/ide/memory_disk.h"
 #include "hw/pci/pci_bus.h"
+#include "io/memory_disk.h"
 
 namespace menura {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "damaged_state.h"
 #include "hw/core/test_machine.h"
-#include "hw/ide/memory_disk.h"
+#include "io/memory_disk.h"
 
 namespace menura {
 namespace {

@@ -84,7 +84,7 @@ class Guest:
         self.type(f"{command}; echo =END''MARK=$?\n")
         match = self.expect(r"^=ENDMARK=(\d+)$")
         output = self.seen[begin:match.start()]
-        return output.partition("MARK=$?\n")[2], int(match[1])
+        return output.rpartition("MARK=$?\n")[2], int(match[1])
 
     def ends(self, status=0):
         try:

@@ -9,8 +9,8 @@
 #include "base/bytes.h"
 #include "hw/ide/ata_disk.h"
 #include "hw/ide/atapi_cd.h"
-#include "hw/ide/memory_disk.h"
 #include "hw/pci/pci_conformance.h"
+#include "io/memory_disk.h"
 
 namespace menura {
 namespace {

@@ -40,6 +40,11 @@ std::string virtio_address(std::string_view kind) {
   return {};
 }
 
+bool wants_drive(std::string_view kind) {
+  return kind.starts_with("virtio-blk") || kind == "scsi-hd" || kind == "usb-storage" ||
+         kind.starts_with("nvme");
+}
+
 // What each row needs to be made; a new row that needs more fails here.
 Value minimal_options(std::string_view kind) {
   Value options = Value::object();
@@ -47,8 +52,8 @@ Value minimal_options(std::string_view kind) {
     options.set("drive", kind);
     options.set("bus", "ide.1");
   }
-  if (kind.starts_with("virtio-blk") || kind == "scsi-hd" || kind == "usb-storage")
-    options.set("drive", kind);
+  if (wants_drive(kind)) options.set("drive", kind);
+  if (kind == "nvme") options.set("serial", "S1");
   if (const std::string addr = virtio_address(kind); !addr.empty()) options.set("addr", addr);
   if (kind == "isa-debugcon") options.set("chardev", "debug");
   if (kind == "isa-serial") {
@@ -76,8 +81,7 @@ MachineConfig with_everything() {
   config.drives.push_back({.file = cd, .media = Media::Cdrom, .index = 1});
   for (const DeviceKind& kind : device_kinds()) {
     const bool is_cd = kind.name == "ide-cd";
-    if (kind.bus == "IDE" || kind.name.starts_with("virtio-blk") || kind.name == "scsi-hd" ||
-        kind.name == "usb-storage")
+    if (kind.bus == "IDE" || wants_drive(kind.name))
       config.drives.push_back({.file = is_cd ? cd : disk,
                                .id = std::string(kind.name),
                                .interface = DriveOptions::Interface::None,

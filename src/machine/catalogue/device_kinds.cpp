@@ -40,7 +40,7 @@ std::span<const DeviceKind> device_kinds() {
     std::vector<DeviceKind> all;
     for (const auto family :
          {display_device_kinds(), ide_device_kinds(), isa_device_kinds(), nic_device_kinds(),
-          pci_device_kinds(), usb_device_kinds(), virtio_device_kinds()})
+          nvme_device_kinds(), pci_device_kinds(), usb_device_kinds(), virtio_device_kinds()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();

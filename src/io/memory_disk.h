@@ -1,4 +1,4 @@
-// MemoryDisk: a medium in memory, for this room's tests.
+// MemoryDisk: a medium in memory, for the tests of controllers.
 //
 // Owner: the test. Threads: one. Source: none. Example: `MemoryDisk image{2048 * 512};`
 #pragma once
@@ -32,10 +32,14 @@ class MemoryDisk final : public Disk {
     }
   }
   Result<void> perform(const DiskRequest& r) {
+    const bool moves = r.op == DiskOp::Read || r.op == DiskOp::Write;
+    const u64 length = moves ? r.data.size() : r.length;
+    ensure(r.offset <= size() && length <= size() - r.offset, "requests lie on the disk");
     const Bytes at = Bytes(content).subspan(r.offset);
     if (r.op == DiskOp::Read) std::copy_n(at.begin(), r.data.size(), r.data.begin());
     if (r.op == DiskOp::Write) std::ranges::copy(r.data, at.begin());
-    if (r.op == DiskOp::Discard) std::fill_n(at.begin(), r.length, std::byte{0});
+    if (r.op == DiskOp::Discard || r.op == DiskOp::WriteZeroes)
+      std::fill_n(at.begin(), r.length, std::byte{0});
     if (r.op == DiskOp::Flush) flushes++;
     if (r.fua) fuas++;
     return {};
