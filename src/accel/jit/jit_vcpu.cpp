@@ -256,12 +256,14 @@ std::optional<Exit> JitVcpu::turn() {
       case ir::ExitReason::Step: return step();
       case ir::ExitReason::Poll: return std::nullopt;
       case ir::ExitReason::Done: return std::exchange(stop_, std::nullopt);
-      case ir::ExitReason::Next: break;
+      case ir::ExitReason::Next:
+      case ir::ExitReason::Apart: break;
     }
+    const bool apart = (info & 0xff) == static_cast<u64>(ir::ExitReason::Apart);
     if (block_->poll.load(std::memory_order_relaxed)) return std::nullopt;
     safepoint();
     if (info >> 8 == 0 && (code = known_target(s_.rip))) continue;
-    TranslatedBlock* block = block_at(s_.rip);
+    TranslatedBlock* block = block_at(s_.rip, apart);
     if (!block) return step();
     // Code was evicted meanwhile, perhaps for this very block: the jump caches must not be trusted.
     if (code_.generation() != generation_) return std::nullopt;
@@ -269,7 +271,7 @@ std::optional<Exit> JitVcpu::turn() {
     log_entry(s_);
     const u64 link = info >> 8;
     if (!chains()) continue;
-    note_target(*block, code);
+    if (!apart) note_target(*block, code);
     if (link == 0)
       mmu_.context().jumps[ir::jump_index(s_.rip)] = code;
     else
@@ -290,7 +292,7 @@ void JitVcpu::enter(const u8* code) {
   s_.rflags = unpack_flags(s_.rflags, block_->flags);
 }
 
-TranslatedBlock* JitVcpu::block_at(u64 pc) {
+TranslatedBlock* JitVcpu::block_at(u64 pc, bool apart) {
   const u64 base = mode_key_.code_base;
   if (!s_.code64() && pc > s_.seg[x86::Cs].limit) return nullptr;
   const u64 linear = s_.code64() ? pc : (pc + base) & 0xffff'ffff;
@@ -300,6 +302,7 @@ TranslatedBlock* JitVcpu::block_at(u64 pc) {
   if (mode_key_.mode & jit::x86::mode_bit::kShortCode)
     bytes = bytes.first(std::min<u64>(bytes.size(), 0x1'0000 - pc));
   ir::Key key = mode_key_;
+  if (apart) key.mode |= ir::kApart;
   key.pc = pc;
   key.physical = reinterpret_cast<u64>(bytes.data());
   statistics_.misses++;

@@ -86,7 +86,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   void drop_rf();
   // Drops the translations of pages that devices wrote to.
   void forget_written();
-  TranslatedBlock* block_at(u64 pc);
+  TranslatedBlock* block_at(u64 pc, bool apart = false);  // apart: see ir::kApart
   const u8* known_target(u64 pc);
   void note_target(const TranslatedBlock& block, const u8* entry);
   void safepoint();

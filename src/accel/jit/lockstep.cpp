@@ -211,7 +211,7 @@ std::optional<Exit> JitVcpu::lockstep_turn() {
     load_x87();
     mode_changed();
   }
-  if (reason == ir::ExitReason::Step) return step();
+  if (reason == ir::ExitReason::Step || reason == ir::ExitReason::Apart) return step();
   return std::nullopt;
 }
 

@@ -37,6 +37,7 @@ x64::Layout vcpu_layout() {
   l.code = offsetof(VcpuBlock, code);
   l.pointer = offsetof(VcpuBlock, pointer);
   l.stash = offsetof(VcpuBlock, stash);
+  l.pointers = offsetof(VcpuBlock, pointers);
   l.rflags = offsetof(VcpuBlock, state) + offsetof(State, rflags);
   l.kernel_gs = offsetof(VcpuBlock, state) + offsetof(State, kernel_gs_base);
   l.interrupt = offsetof(VcpuBlock, interrupt);

@@ -34,6 +34,7 @@ struct VcpuBlock {
   u64 code = 0;
   u64 pointer = 0;
   u64 stash = 0;
+  std::array<u64, x64::kPointers> pointers{};
   std::atomic<u32> interrupt{0};  // one waits to be let in
   u64 tsc_offset = 0;             // guest TSC less host TSC
   u64 tsc_until = 0;              // see x64::Layout

@@ -83,6 +83,7 @@ void Block::begin(const Key& start) {
   bytes = 0;
   flags_wanted = kAllFlags;
   ahead.size = 0;
+  keeps_pointers = false;
 }
 
 Op& Block::add(Opcode code) {

@@ -66,16 +66,18 @@ struct Native {
   u8 imm_size = 0;  // bytes
   u64 imm = 0;
   Operand reg, rm, vvvv;
-  u16 general_used = 0;   // bit per guest register touched, implicit ones as well
-  bool may_trap = false;  // can raise a host signal by itself
-  bool flags = false;     // reads or writes status flags
+  u16 general_used = 0;          // bit per guest register touched, implicit ones as well
+  u16 general_written = 0xffff;  // or perhaps written
+  bool may_trap = false;         // can raise a host signal by itself
+  bool flags = false;            // reads or writes status flags
 };
 
 enum class ExitReason : u8 {
-  Next,  // look the pc up and go on; the exit may be linked to its target
-  Step,  // execute the instruction at pc outside of translated code
-  Poll,  // somebody asked for attention
-  Done,  // end of a one-instruction thunk
+  Next,   // look the pc up and go on; the exit may be linked to its target
+  Apart,  // the same, and the target is to be a block whose accesses are checked one by one
+  Step,   // execute the instruction at pc outside of translated code
+  Poll,   // somebody asked for attention
+  Done,   // end of a one-instruction thunk
 };
 
 struct Op {
@@ -100,12 +102,15 @@ struct Foreign {
   alignas(8) std::array<std::byte, 48> bytes{};
 };
 
+// Of Key::mode: each access is checked by itself.
+inline constexpr u32 kApart = 1u << 31;
+
 // Which code a block translates: the pc and everything the meaning of its bytes depends on.
 struct Key {
   u64 pc = 0;         // instruction pointer
   u64 physical = 0;   // of the first byte
   u64 code_base = 0;  // linear = pc + code_base
-  u32 mode = 0;       // bits of the front end's choice
+  u32 mode = 0;       // bits of the front end's choice, and kApart
   bool operator==(const Key&) const = default;
 };
 
@@ -128,6 +133,7 @@ struct Block {
   u64 bytes = 0;                // guest code covered
   u8 flags_wanted = kAllFlags;  // by whoever goes on behind the end
   Ahead ahead;                  // why not all
+  bool keeps_pointers = false;  // one check may serve several accesses
 
   void begin(const Key& start);
   Op& add(Opcode code);

@@ -13,7 +13,7 @@ struct NamedPass {
   std::string_view name;
   bool PassSet::*runs;
 };
-constexpr NamedPass kPasses[] = {{"flags", &PassSet::flags}};
+constexpr NamedPass kPasses[] = {{"flags", &PassSet::flags}, {"pointers", &PassSet::pointers}};
 
 bool shields_next(ir::Opcode code) {
   return code == ir::Opcode::Step || code == ir::Opcode::SetInterrupts;
@@ -77,6 +77,7 @@ void place_poll(ir::Block& block) {
 void run_passes(ir::Block& block, const PassSet& passes) {
   flags_liveness(block, passes.flags);
   place_poll(block);
+  block.keeps_pointers = passes.pointers && !(block.key.mode & ir::kApart);
 }
 
 }  // namespace menura::opt

@@ -13,6 +13,7 @@ namespace menura::opt {
 // Which passes run: -accel jit,opt=.
 struct PassSet {
   bool flags = true;
+  bool pointers = true;  // one check serves accesses that lie near one another
 };
 
 // "", "-flags", "-flags:-other", "-all", "-all:+flags". An unknown pass is an Error that names the

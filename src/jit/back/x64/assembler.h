@@ -52,13 +52,24 @@ class Assembler : public Xbyak::CodeGenerator {
     sahf();
   }
 
-  // Re-emits a template; P, if used, is [t0 + t1]. Gives back the offset of the instruction itself
-  // and the guest registers that it had to borrow.
+  // Where P is.
+  struct Pointer {
+    enum Kind : u8 { None, Sum, InT0, InT1 } kind = None;  // [t0 + t1], [t0 + disp], [t1 + disp]
+    i32 disp = 0;
+  };
+  Xbyak::RegExp at(const Pointer& p) const {
+    if (p.kind == Pointer::Sum) return t0 + t1;
+    return (p.kind == Pointer::InT0 ? t0 : t1) + static_cast<size_t>(p.disp);
+  }
+
+  // Re-emits a template. Gives back the offset of the instruction itself and the guest registers that
+  // it had to borrow. With P in one of the scratch registers the other may be destroyed if the template has
+  // operands that are not pinned, and with two such operands both if there is no P.
   struct Placed {
     u32 offset;
     u16 borrowed;
   };
-  Placed native(const ir::Native& n);
+  Placed native(const ir::Native& n, const Pointer& pointer);
 
  private:
   const Layout& layout_;

@@ -1,11 +1,13 @@
 #include "jit/back/x64/emitter.h"
 
+#include <algorithm>
 #include <bit>
 #include <deque>
 
 #include "base/bits.h"
 #include "base/check.h"
 #include "jit/back/x64/assembler.h"
+#include "jit/back/x64/values.h"
 #include "jit/ir/tables.h"
 
 namespace menura::x64 {
@@ -24,6 +26,9 @@ constexpr u64 kPageMask = 0xfff;
 constexpr auto kNear = Xbyak::CodeGenerator::T_NEAR;
 const void* address(const u8* routine) { return routine; }
 constexpr size_t kMaxOpBytes = 192;  // of one operation, its cold part apart
+// How far apart accesses may be that one check serves, in bytes: what reaches over the end of a page
+// goes a longer way.
+constexpr i64 kReach = 256;
 
 // Emits one block: the hot part in order, then the cold parts.
 class BlockWriter {
@@ -42,6 +47,7 @@ class BlockWriter {
     for (const Op& op : b_.ops) {
       if (!fits()) return {};
       emit(op);
+      if (b_.keeps_pointers) values_.pass(b_, op);
     }
     for (Cold& cold : cold_) {
       if (!fits()) return {};
@@ -79,8 +85,17 @@ class BlockWriter {
     u64 pc = 0;
     u64 info = 0;
     u16 insn = 0;
-    u8 size = 0;
+    u16 size = 0;
     bool flags_saved = false;
+    bool shared = false;  // the check serves several accesses
+  };
+  // Host memory that later accesses of the block use as well.
+  struct Known {
+    Values::Place place;     // of what the pointer was made for
+    i64 begin = 0, end = 0;  // of what it is good for, as places
+    bool valid = false, store = false;
+    bool saved = false;  // in the vCPU block
+    unsigned left = 0;   // accesses to come
   };
   enum class Flags : u8 { Host, Saved, Both };  // where the guest's are
 
@@ -159,17 +174,38 @@ class BlockWriter {
   }
   void need_host_flags() {
     if (flags_ != Flags::Saved) return;
-    if (pointed_)
-      a_.restore_flags_without_register();
+    const bool t0_free = p_.kind == Pointer::None || p_.kind == Pointer::InT1;
+    if (t0_free)
+      a_.restore_flags(a_.t0);
     else
-      a_.restore_flags(a_.t1);
+      a_.restore_flags_without_register();
     flags_ = Flags::Both;
   }
 
+  // Before r11 is used for anything else.
+  void lose_t1() {
+    if (!in_t1_) return;
+    Known& known = *in_t1_;
+    in_t1_ = nullptr;
+    if (known.left == 0) known.valid = known.saved;
+    if (known.left == 0 || known.saved) return;
+    a_.mov(saved_pointer(known), a_.t1);
+    known.saved = true;
+  }
+  void forget_pointers() {
+    in_t1_ = nullptr;
+    for (Known& known : known_) known.valid = false;
+  }
+  Xbyak::Address saved_pointer(const Known& known) {
+    return a_.field(l_.pointers + 8 * static_cast<u32>(&known - known_.data()));
+  }
+  Xbyak::RegExp pointed() const { return a_.at(p_); }
+
   void emit(const Op& op) {
+    if (Values::forgets(op.code)) forget_pointers();
     switch (op.code) {
       case Opcode::Insn:
-        pointed_ = false;
+        p_ = {};
         if (op.poll) poll(op);
         break;
       case Opcode::CheckCode: check_code(op); break;
@@ -177,8 +213,7 @@ class BlockWriter {
       case Opcode::CheckStore: check(op, l_.store_table, Cold::SlowStore); break;
       case Opcode::Pointer:
         a_.mov(a_.t0, a_.field(l_.pointer));
-        a_.mov(a_.r11d, 0);
-        pointed_ = true;
+        p_ = {Pointer::InT0};
         break;
       case Opcode::Native: native(op); break;
       case Opcode::Lea: lea(op); break;
@@ -193,7 +228,8 @@ class BlockWriter {
         break;
       case Opcode::LoadStash: load_stash(op); break;
       case Opcode::StoreStash:
-        a_.lea(a_.t0, a_.ptr[a_.t0 + a_.t1]);
+        a_.lea(a_.t0, a_.ptr[pointed()]);
+        lose_t1();
         a_.mov(a_.t1, a_.field(l_.stash));
         store_t1(op.size);
         break;
@@ -281,6 +317,7 @@ class BlockWriter {
     const size_t disp = static_cast<size_t>(x.disp);
     Xbyak::RegExp e =
         x.base == ir::kNone ? Xbyak::RegExp(disp) : Xbyak::RegExp(reading(x.base, a_.t0)) + disp;
+    if (x.index != ir::kNone && !is_pinned(x.index)) lose_t1();
     if (x.index != ir::kNone) e = e + Xbyak::RegExp(reading(x.index, a_.t1), 1 << x.scale);
     if (wide)
       a_.lea(to, a_.ptr[e]);
@@ -354,6 +391,7 @@ class BlockWriter {
 
   void stash_flags(const Op& op) {
     leave_flags(op);
+    lose_t1();
     a_.movzx(a_.r10d, a_.field16(l_.flags));
     a_.mov(a_.r11d, a_.r10d);
     a_.shr(a_.r10d, 8);
@@ -400,9 +438,62 @@ class BlockWriter {
     a_.ja(c.here, kNear);
   }
 
+  // Uses a pointer that the block keeps, if it is good for the access.
+  bool known_pointer(const Op& op, const Values::Place& place, bool store) {
+    for (Known& known : known_) {
+      const bool inside = place.at >= known.begin && place.at + op.size <= known.end;
+      if (!known.valid || !inside || (store && !known.store)) continue;
+      if (!Values::same(place, known.place)) continue;
+      const bool here = in_t1_ == &known;
+      if (!here) a_.mov(a_.t0, saved_pointer(known));
+      p_ = {here ? Pointer::InT1 : Pointer::InT0, static_cast<i32>(place.at - known.begin)};
+      known.left -= known.left != 0;
+      return true;
+    }
+    return false;
+  }
+
+  // A pointer for the access and for those behind it that it can serve; null: there is none.
+  Known* new_pointer(const Op& op, const Values::Place& place, bool store) {
+    Known found{.place = place, .begin = place.at, .end = place.at + op.size, .store = store};
+    Values values = values_;
+    for (const Op* later = &op + 1; later != b_.ops.data() + b_.ops.size(); ++later) {
+      if (Values::forgets(later->code)) break;
+      const bool serves =
+          later->code == Opcode::CheckLoad || (store && later->code == Opcode::CheckStore);
+      if (serves && Values::follows(*later)) {
+        const Values::Place other = values.place(later->address);
+        const i64 begin = std::min(found.begin, other.at);
+        const i64 end = std::max(found.end, other.at + later->size);
+        if (Values::same(place, other) && end - begin <= kReach) {
+          found.begin = begin;
+          found.end = end;
+          found.left++;
+        }
+      }
+      values.pass(b_, *later);
+    }
+    if (found.left == 0) return nullptr;
+    found.valid = true;
+    for (Known& known : known_)
+      if (!known.valid || known.left == 0) return &(known = found);
+    return &(known_[next_known_++ % known_.size()] = found);
+  }
+
   void check(const Op& op, u32 table, Cold::Kind kind) {
-    const ir::Address& x = op.address;
+    const bool store = kind == Cold::SlowStore;
+    const bool follows = b_.keeps_pointers && Values::follows(op);
+    const Values::Place place = follows ? values_.place(op.address) : Values::Place{};
+    if (follows && known_pointer(op, place, store)) return;
     save_flags(op, a_.t0);
+    lose_t1();
+    Known* const known = follows ? new_pointer(op, place, store) : nullptr;
+    ir::Address x = op.address;
+    u16 size = op.size;
+    if (known) {
+      x.disp -= place.at - known->begin;
+      size = static_cast<u16>(known->end - known->begin);
+    }
     const bool of_bit = op.reg != ir::kNone;
     if (of_bit) bit_distance(op);
     effective(x, a_.t0);
@@ -421,10 +512,11 @@ class BlockWriter {
     and_tlb_mask();
     a_.gs();
     a_.sub(a_.t0, a_.ptr[a_.t1 + table]);
-    a_.cmp(a_.t0, static_cast<u32>(4096 - op.size));
+    a_.cmp(a_.t0, static_cast<u32>(4096 - size));
     Cold& c = cold(kind);
-    c.size = op.size;
+    c.size = size;
     c.insn = op.insn;
+    c.shared = known != nullptr;
     lose_host_flags();
     a_.ja(c.here, kNear);
     a_.gs();
@@ -432,7 +524,11 @@ class BlockWriter {
     a_.L(c.back);
     // The instruction adds it again.
     if (of_bit) a_.sub(a_.t0, a_.field(l_.stash));
-    pointed_ = true;
+    p_ = {Pointer::Sum};
+    if (!known) return;
+    a_.add(a_.t1, a_.t0);
+    in_t1_ = known;
+    p_ = {Pointer::InT1, static_cast<i32>(place.at - known->begin)};
   }
 
   void check_code(const Op& op) {
@@ -462,13 +558,20 @@ class BlockWriter {
     const ir::Native& n = b_.natives[op.native];
     const u8 live_after = (&op + 1)->flags_live;
     if (n.flags && (op.flags_read | (live_after & ~op.flags_written))) need_host_flags();
-    const Assembler::Placed placed = a_.native(n);
-    if (n.may_trap || n.rm.kind == ir::Operand::Memory)
+    const bool memory = n.rm.kind == ir::Operand::Memory;
+    const unsigned moved = not_pinned(n.reg) + not_pinned(n.rm) + not_pinned(n.vvvv);
+    if (memory ? p_.kind == Pointer::InT0 && moved : moved > 1) lose_t1();
+    const Assembler::Placed placed = a_.native(n, p_);
+    if (n.may_trap || memory)
       out_.sites.push_back({.offset = placed.offset,
                             .insn = op.insn,
                             .flags_saved = flags_ != Flags::Host,
                             .borrowed = placed.borrowed});
     if (n.flags) flags_ = Flags::Host;
+  }
+
+  static unsigned not_pinned(const ir::Operand& o) {
+    return o.kind == ir::Operand::General && !is_pinned(o.number);
   }
 
   void lea(const Op& op) {
@@ -487,6 +590,7 @@ class BlockWriter {
     // r10 may hold the target of a jump while the stack pointer moves.
     const bool keeps_t0 = x.base == ir::kNone || is_pinned(x.base);
     const Reg64 to = keeps_t0 ? a_.t1 : a_.t0;
+    if (keeps_t0) lose_t1();
     effective(x, to);
     write_register(op.reg, op.size, to);
   }
@@ -516,9 +620,9 @@ class BlockWriter {
   }
 
   void load_pointed(unsigned size) {
-    if (size == 8) a_.mov(a_.t0, a_.ptr[a_.t0 + a_.t1]);
-    if (size == 4) a_.mov(a_.r10d, a_.ptr[a_.t0 + a_.t1]);
-    if (size == 2) a_.movzx(a_.r10d, a_.word[a_.t0 + a_.t1]);
+    if (size == 8) a_.mov(a_.t0, a_.ptr[pointed()]);
+    if (size == 4) a_.mov(a_.r10d, a_.ptr[pointed()]);
+    if (size == 2) a_.movzx(a_.r10d, a_.word[pointed()]);
   }
 
   void zero_extended(const Reg64& to, u32 field, unsigned size) {
@@ -535,14 +639,15 @@ class BlockWriter {
   void store_immediate(const Op& op) {
     const i64 value = static_cast<i64>(op.imm);
     if (op.size == 8 && value == static_cast<i32>(value)) {
-      a_.mov(a_.qword[a_.t0 + a_.t1], static_cast<size_t>(value));
+      a_.mov(a_.qword[pointed()], static_cast<size_t>(value));
       return;
     }
     if (op.size == 4) {
-      a_.mov(a_.dword[a_.t0 + a_.t1], static_cast<u32>(value));
+      a_.mov(a_.dword[pointed()], static_cast<u32>(value));
       return;
     }
-    a_.lea(a_.t0, a_.ptr[a_.t0 + a_.t1]);
+    a_.lea(a_.t0, a_.ptr[pointed()]);
+    lose_t1();
     a_.mov(a_.t1, op.imm);
     store_t1(op.size);
   }
@@ -702,12 +807,32 @@ class BlockWriter {
   void slow(Cold& c, u32 table, const u8* routine) {
     a_.gs();
     a_.add(a_.t0, a_.ptr[a_.t1 + table]);
+    if (c.shared) part(c);
     a_.mov(a_.r11d, c.size);
     a_.call(address(routine));
     out_.sites.push_back(
         {.offset = static_cast<u32>(a_.getSize()), .insn = c.insn, .flags_saved = true});
     a_.jmp(c.back, kNear);
   }
+
+  // Accesses in two pages: by a block that checks each of them. r10 = address.
+  void part(const Cold& c) {
+    Label one_page;
+    a_.mov(a_.r11d, a_.r10d);
+    a_.and_(a_.r11d, static_cast<u32>(kPageMask));
+    a_.cmp(a_.r11d, 4096u - c.size);
+    a_.jbe(one_page);
+    align_field(1);
+    a_.db(0xe9);
+    const u32 field = here();
+    a_.dd(0);
+    const u64 pc = b_.pcs[c.insn];
+    out_.links.push_back({.field = field, .stub = here(), .pc = pc, .flags_saved = true});
+    leave(pc, exit_info(ExitReason::Apart, origin_ + field), true);
+    a_.L(one_page);
+  }
+
+  using Pointer = Assembler::Pointer;
 
   Assembler a_;
   const Layout& l_;
@@ -718,7 +843,11 @@ class BlockWriter {
   Compiled out_;
   std::deque<Cold> cold_;
   Flags flags_ = Flags::Host;
-  bool pointed_ = false;  // P is in r10 and r11
+  Pointer p_;
+  Values values_;
+  std::array<Known, kPointers> known_{};
+  Known* in_t1_ = nullptr;  // whose pointer r11 holds
+  size_t next_known_ = 0;
 };
 
 }  // namespace

@@ -11,6 +11,8 @@
 
 namespace menura::x64 {
 
+inline constexpr unsigned kPointers = 4;
+
 // Byte offsets in the vCPU block, and of its context's tables.
 struct Layout {
   u32 gpr = 0;  // 16 u64
@@ -28,6 +30,7 @@ struct Layout {
   u32 code = 0;        // u64: where to enter
   u32 pointer = 0;     // u64: see ir Opcode::Pointer
   u32 stash = 0;       // u64
+  u32 pointers = 0;    // kPointers u64: host memory that a block is going to use again
   u32 rflags = 0;      // u64, whose status bits are elsewhere
   u32 kernel_gs = 0;   // u64: what SWAPGS exchanges with the base of GS
   u32 interrupt = 0;   // u32: not 0: one waits to be let in

@@ -14,7 +14,8 @@ constexpr unsigned kT0 = 10, kT1 = 11;
 // Where a template's operands are while it runs.
 class Placement {
  public:
-  Placement(Assembler& a, const ir::Native& n) : a_(a), n_(n) {
+  Placement(Assembler& a, const ir::Native& n, const Assembler::Pointer& pointer)
+      : a_(a), n_(n), pointer_(pointer) {
     no_rex_ = n.reg.high || n.rm.high;
     const bool memory = n.rm.kind == Operand::Memory;
     if (!no_rex_) free_ = memory ? 0 : 1u << kT0 | 1u << kT1;
@@ -40,7 +41,8 @@ class Placement {
 
   // Encoded numbers.
   unsigned reg = 0, rm = 0, vvvv = 0;
-  bool indexed = false;  // memory is [t0 + t1], else [rm]
+  bool indexed = false;  // memory is [t0 + t1], else [rm + disp]
+  i32 disp = 0;
   u16 borrowed = 0;
   bool no_rex() const { return no_rex_; }
 
@@ -56,9 +58,15 @@ class Placement {
   }
 
   void place_memory() {
+    using Pointer = Assembler::Pointer;
     if (no_rex_) {
       memory_base_ = borrow();
-      a_.lea(Xbyak::Reg64(static_cast<int>(memory_base_)), a_.ptr[a_.t0 + a_.t1]);
+      a_.lea(Xbyak::Reg64(static_cast<int>(memory_base_)), a_.ptr[a_.at(pointer_)]);
+    } else if (pointer_.kind != Pointer::Sum) {
+      const bool first = pointer_.kind == Pointer::InT0;
+      memory_base_ = first ? kT0 : kT1;
+      free_ = 1u << (first ? kT1 : kT0);
+      disp = pointer_.disp;
     } else if (needs_move(n_.reg) || needs_move(n_.vvvv)) {
       a_.lea(a_.t0, a_.ptr[a_.t0 + a_.t1]);
       memory_base_ = kT0;
@@ -109,6 +117,7 @@ class Placement {
 
   Assembler& a_;
   const ir::Native& n_;
+  const Assembler::Pointer& pointer_;
   bool no_rex_ = false;
   unsigned free_ = 0;  // scratch registers, a bit each
   unsigned memory_base_ = 0;
@@ -171,9 +180,11 @@ class Encoding {
       a_.db(static_cast<int>(0x04 | reg));
       a_.db((kT1 & 7) << 3 | (kT0 & 7));
     } else {
-      const bool displaced = (p_.rm & 7) == 5;  // rbp has no form without displacement
-      a_.db(static_cast<int>((displaced ? 0x40 : 0) | reg | (p_.rm & 7)));
-      if (displaced) a_.db(0);
+      const bool none = p_.disp == 0 && (p_.rm & 7) != 5;  // rbp has no form without displacement
+      const bool byte = p_.disp == static_cast<i8>(p_.disp);
+      a_.db(static_cast<int>((none ? 0 : byte ? 0x40 : 0x80) | reg | (p_.rm & 7)));
+      if (!none && byte) a_.db(static_cast<u8>(p_.disp));
+      if (!none && !byte) a_.dd(static_cast<u32>(p_.disp));
     }
   }
 
@@ -184,8 +195,8 @@ class Encoding {
 
 }  // namespace
 
-Assembler::Placed Assembler::native(const ir::Native& n) {
-  Placement placement(*this, n);
+Assembler::Placed Assembler::native(const ir::Native& n, const Pointer& pointer) {
+  Placement placement(*this, n, pointer);
   const u32 offset = static_cast<u32>(getSize());
   Encoding(*this, n, placement).emit();
   placement.finish();

@@ -57,7 +57,9 @@ bool ignores_wide(const Insn& insn, const Row& row) {
 }
 
 void use(ir::Native& n, const ir::Operand& o) {
-  if (o.kind == ir::Operand::General) n.general_used |= static_cast<u16>(1u << o.number);
+  if (o.kind != ir::Operand::General) return;
+  n.general_used |= static_cast<u16>(1u << o.number);
+  if (o.written) n.general_written |= static_cast<u16>(1u << o.number);
 }
 
 // A0-A3 name their address without ModRM, which 64-bit hosts would read as 8 bytes: 88-8B instead.
@@ -66,7 +68,7 @@ ir::Native from_moffs(const Insn& insn) {
   const unsigned which = insn.opcode & 3;
   const bool load = which < 2;
   const u8 bytes = (which & 1) ? insn.operand_size : 1;
-  ir::Native n{.opcode = kOpcodes[which], .modrm = true};
+  ir::Native n{.opcode = kOpcodes[which], .modrm = true, .general_written = 0};
   n.operand16 = bytes == 2;
   n.wide = bytes == 8;
   n.reg = {
@@ -78,7 +80,8 @@ ir::Native from_moffs(const Insn& insn) {
 
 // 40-4F are REX prefixes on the host: FF /0 and /1 instead.
 ir::Native from_short_inc(const Insn& insn) {
-  ir::Native n{.opcode = 0xff, .operand16 = insn.operand_size == 2, .modrm = true};
+  ir::Native n{
+      .opcode = 0xff, .operand16 = insn.operand_size == 2, .modrm = true, .general_written = 0};
   n.reg = {.kind = ir::Operand::Fixed, .number = static_cast<u8>(insn.opcode < 0x48 ? 0 : 1)};
   n.rm = general(operand(insn, 0));
   n.flags = true;
@@ -93,7 +96,7 @@ ir::Native native_template(const Insn& insn) {
   ensure(lowering(row) == Lowering::Native, "template of an instruction that is not native");
   if (row.map() == Map::One && (insn.opcode & 0xfc) == 0xa0) return from_moffs(insn);
   if (row.map() == Map::One && (insn.opcode & 0xf0) == 0x40) return from_short_inc(insn);
-  ir::Native n;
+  ir::Native n{.general_written = 0};
   n.map = static_cast<ir::Native::Map>(row.map());
   n.opcode = row.map() == Map::One && insn.opcode == 0x82 ? 0x80 : insn.opcode;
   set_prefixes(n, insn, row);
@@ -125,6 +128,7 @@ ir::Native native_template(const Insn& insn) {
     use(n, encoded);
   }
   n.general_used |= row.implicit.read | row.implicit.written;
+  n.general_written |= row.implicit.written;
   n.flags = ((row.flags.read | row.flags.written | row.flags.undefined) & flag::kStatus) != 0;
   n.may_trap = unit(row) != Unit::Integer || insn.mnemonic == Mnemonic::Div ||
                insn.mnemonic == Mnemonic::Idiv;

@@ -303,6 +303,7 @@ class Translator {
              .written = load};
     n.rm = {.kind = ir::Operand::Memory, .read = load, .written = !load};
     n.general_used = static_cast<u16>(1u << reg);
+    n.general_written = load ? n.general_used : 0;
     b_.native(n, 0, 0);
   }
 
