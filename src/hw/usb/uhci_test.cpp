@@ -7,6 +7,7 @@
 #include "hw/core/test_machine.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/usb/usb_hid.h"
+#include "state/tree.h"
 
 namespace menura {
 namespace {
@@ -223,6 +224,23 @@ TEST(UsbHid, StateMovesToATwin) {
   one.setup(bytes_of(std::array<u8, 8>{0x00, 9, 1, 0, 0, 0, 0, 0}));
   inputs.move(500, -3);
   EXPECT_THAT(TestMachine::round_trip(one, two), testing::IsEmpty());
+}
+
+// Each packet would have been taken, for ever.
+TEST(UsbHid, RefusesAStateThatHoldsMoreDataThanAnnounced) {
+  TestMachine m;
+  Inputs inputs(m.tape);
+  UsbHid keyboard("keyboard", UsbHid::Kind::Keyboard, inputs);
+  keyboard.reset(ResetKind::PowerOn);
+  keyboard.setup(bytes_of(std::array<u8, 8>{0x21, 9, 0, 2, 0, 0, 8, 0}));
+  keyboard.out(0, bytes_of(std::array<u8, 4>{}));
+  StateTree state = save_state(keyboard, {}, keyboard.state_version());
+  EXPECT_TRUE(load_state(keyboard, state).ok() && keyboard.restored().ok());
+  const auto child = [](StateTree& tree, std::string_view name) -> StateTree& {
+    return *std::ranges::find(tree.children, name, &StateTree::name);
+  };
+  child(child(state, "request"), "length").integer = 4;
+  EXPECT_FALSE(load_state(keyboard, state).ok() && keyboard.restored().ok());
 }
 
 }  // namespace

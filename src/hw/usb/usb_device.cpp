@@ -79,6 +79,9 @@ void UsbDevice::describe(StateVisitor& v) {
 Result<void> UsbDevice::restored() {
   if (data_.size() > kControlMax || done_ > data_.size())
     return fail(Errc::Corrupt, "USB device '{}' is beyond the end of its control transfer", id());
+  const bool takes_more = data_.size() < request_.length && request_.length <= kControlMax;
+  if (stage_ == Stage::DataOut && !takes_more)
+    return fail(Errc::Corrupt, "USB device '{}' waits for more data than was announced", id());
   TRY(restored_function());
   configured_changed();
   return {};
