@@ -20,23 +20,30 @@ def fuzz_targets():
     return re.findall(r"^menura_fuzz\((\w+)", text, re.M)
 
 
-def fuzz_all(targets, seconds):
+def fuzz_all(targets, seconds=None):
     """Builds and runs the targets, as many at once as there are processors. Returns the exit status."""
     build.build("asan", [f"fuzz_{target}" for target in targets])
     with ThreadPoolExecutor(tree.jobs()) as pool:
         return 0 if all(list(pool.map(lambda target: fuzz(target, seconds), targets))) else 1
 
 
-def fuzz(target, seconds):
-    """Runs one built fuzz target; new inputs and crashes are kept in build/fuzz/. Returns whether nothing was found."""
-    corpus, crashes = tree.ROOT / "build/fuzz/corpus" / target, tree.ROOT / "build/fuzz/crashes"
-    corpus.mkdir(parents=True, exist_ok=True)
-    crashes.mkdir(exist_ok=True)
+# Without a time: inputs that are the same each time, so that the verdict is too.
+SAME_RUNS = ["-runs=3000", "-seed=1", "-max_len=2048"]
+
+
+def fuzz(target, seconds=None):
+    """Runs one built fuzz target; new inputs of a timed run and crashes are kept in build/fuzz/. Returns whether nothing was found."""
+    crashes = tree.ROOT / "build/fuzz/crashes"
+    crashes.mkdir(parents=True, exist_ok=True)
     seeds = tree.ROOT / "fuzz/seeds" / target
-    command = [str(tree.build_dir("asan") / f"bin/fuzz_{target}"), f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048",
-               f"-artifact_prefix={crashes}/{target}-", "-print_final_stats=1", str(corpus)]
+    command = [str(tree.build_dir("asan") / f"bin/fuzz_{target}"), *([f"-max_total_time={seconds}"] if seconds else SAME_RUNS),
+               "-timeout=30", "-rss_limit_mb=2048", f"-artifact_prefix={crashes}/{target}-", "-print_final_stats=1"]
+    if seconds:
+        corpus = tree.ROOT / "build/fuzz/corpus" / target
+        corpus.mkdir(parents=True, exist_ok=True)
+        command.append(str(corpus))
     if seeds.is_dir():
-        command.append(str(seeds))
+        command.append(str(seeds) if seconds else f"-seed_inputs={','.join(map(str, sorted(seeds.iterdir())))}")
     done = subprocess.run(command, cwd=tree.ROOT, env=environment("asan"), text=True, errors="replace",
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stdout)
@@ -44,7 +51,7 @@ def fuzz(target, seconds):
         print(*done.stdout.splitlines()[-60:], sep="\n")
         print(f"fuzz {target}: FAILED; inputs that fail are in build/fuzz/crashes/", flush=True)
         return False
-    print(f"fuzz {target}: {runs[1]} inputs in {seconds} s, nothing found", flush=True)
+    print(f"fuzz {target}: {runs[1]} inputs, nothing found", flush=True)
     return True
 
 

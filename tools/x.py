@@ -132,8 +132,8 @@ def command_setup(arguments):
 
 def command_check(arguments):
     """All that a change must pass, the cheap checks first: format, layers, limits, the checks' own tests, duplicates (advisory), build,
-    headers, house rules, clang-tidy, and every test. It goes on after a failure, so that one run shows all, and ends with the sum and
-    the time of each step. docs/how-to/checks.md has a table of the steps.
+    headers, house rules, clang-tidy, the first inputs of most fuzz targets, and every test. It goes on after a failure, so that one run
+    shows all, and ends with the sum and the time of each step. docs/how-to/checks.md has a table of the steps.
     """
     return check.run()
 
