@@ -24,6 +24,7 @@ void ContextSet::clear(const void* miss) {
   clear_walks();
   executed_.fill(0);
   large_.fill(0);
+  huge_ = 0;
 }
 
 void ContextSet::clear_local(const void* miss) {
@@ -37,11 +38,10 @@ void ContextSet::clear_local(const void* miss) {
   }
 }
 
-// The 2 MiB around an address. (A 1 GiB page that changes its mapping without
-// a full flush is beyond this; no known guest does so.)
+// The 4 MiB around an address: two large pages, or one of two-level paging.
 void ContextSet::clear_region(ir::Context& context, u64 linear) {
-  const u64 region = linear & ~u64{0x1f'ffff};
-  for (u64 page = region; page < region + 0x20'0000; page += 4096) {
+  const u64 region = linear & ~u64{0x3f'ffff};
+  for (u64 page = region; page < region + 0x40'0000; page += 4096) {
     const u32 at = context.index(page);
     if (context.load[at].page == page || context.store[at].page == page) context.clear_page(page);
   }
@@ -49,8 +49,9 @@ void ContextSet::clear_region(ir::Context& context, u64 linear) {
 }
 
 void ContextSet::clear_page(u64 linear, const void* miss) {
-  const u32 region = bloom(linear >> 9);
-  const bool large = large_[region >> 6] >> (region & 63) & 1;
+  if (huge_ & huge_bit(linear)) return clear(miss);
+  const u64 half = 0x20'0000;
+  const bool large = known_large(linear & ~half) || known_large(linear | half);
   const bool executed = executed_[bloom(linear) >> 6] >> (bloom(linear) & 63) & 1;
   clear_walks();
   for (Slot& slot : slots_) {

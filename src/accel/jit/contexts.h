@@ -55,8 +55,9 @@ class ContextSet {
   // What a load of CR3 forgets: all but global pages.
   void clear_local(const void* miss);
   // A page of more than 4 KiB was entered: its parts are forgotten together.
-  void note_large(u64 linear) {
+  void note_large(u64 linear, u64 page_size) {
     large_[bloom(linear >> 9) >> 6] |= u64{1} << (bloom(linear >> 9) & 63);
+    if (page_size > u64{1} << 22) huge_ |= huge_bit(linear);
   }
   void clear_page(u64 linear, const void* miss);
   void clear_jumps(const void* miss);
@@ -77,6 +78,12 @@ class ContextSet {
   static u32 bloom(u64 linear) {
     return static_cast<u32>((linear >> 12) * 0x9e3779b97f4a7c15 >> 49);  // 15 bits
   }
+  bool known_large(u64 linear) const {
+    const u32 region = bloom(linear >> 9);
+    return large_[region >> 6] >> (region & 63) & 1;
+  }
+  // One of 64, for the 1 GiB around an address.
+  static u64 huge_bit(u64 linear) { return u64{1} << (linear >> 30 & 63); }
   static constexpr size_t kBloomWords = 512;
   static constexpr unsigned kWalkLevels = 3;
   static u32 walk_index(u64 linear, unsigned level) {
@@ -106,6 +113,7 @@ class ContextSet {
   u64 walks_cr3_ = 0;
   std::array<u64, kBloomWords> executed_{};  // a bit per hash of a page
   std::array<u64, kBloomWords> large_{};     // a bit per hash of a 2 MiB region
+  u64 huge_ = 0;                             // 1 GiB pages that were entered, by huge_bit()
 };
 
 class ContextPool {

@@ -32,9 +32,9 @@ constexpr u32 k7Ebx = bits_of({0, 3, 5, 7, 8, 9, 10, 18, 19, 20, 23, 24, 29});
 constexpr u32 k7Ecx = bits_of({2, 8, 9, 10, 22});
 constexpr u32 k7Edx = bits_of({4});
 // What our own memory, system instructions and page walker do, whatever the host has: FSGSBASE, SMEP,
-// ERMS, INVPCID, SMAP; UMIP, RDPID; CLZERO, WBNOINVD.
+// ERMS, INVPCID, SMAP; UMIP, PKU, RDPID; CLZERO, WBNOINVD.
 constexpr u32 kOwn7Ebx = bits_of({0, 7, 9, 10, 20});
-constexpr u32 kOwn7Ecx = bits_of({2, 22});
+constexpr u32 kOwn7Ecx = bits_of({2, 3, 22});
 constexpr u32 kOwn8Ebx = bits_of({0, 9});
 // 80000021h: LFENCE serializes (if the host's does), null selectors clear the base, and returns and
 // buffers need no care: docs/decisions/005-cpu-models.md.

@@ -98,7 +98,7 @@ class JitVcpu final : public Vcpu, private CpuSide {
   // One instruction at a time: step.cpp.
   std::optional<Exit> step();
   std::optional<Exit> step(const Insn& insn);  // already decoded
-  std::optional<Exit> finish_step(const Outcome& outcome, bool traced);
+  std::optional<Exit> finish_step(const Insn& insn, const Outcome& outcome, bool traced);
   struct Fetched;
   x86::OrFault<Fetched*> fetch();
   x86::OrFault<bool> still_there(const Fetched& known, std::span<const u8> code);

@@ -142,7 +142,7 @@ void SoftMmu::insert(u64 linear, const x86::Translation& t, const Part& part) {
   if (!t.global) context_->note_local(linear);
   const u32 at = context_->index(linear);
   context_->load[at] = {page, host};
-  if (t.page_size > 4096) pool_.current().note_large(linear);
+  if (t.page_size > 4096) pool_.current().note_large(linear, t.page_size);
   const bool dirtied = part.range->dirty_clients != 0;
   if (!t.writable || part.range->readonly || dirtied || journal_) return;
   // Another vCPU may be translating code in this page: entered first, then looked at.
@@ -224,13 +224,13 @@ OrFault<std::span<const u8>> SoftMmu::code_at(u64 linear) {
     cached = {page, reinterpret_cast<u64>(part.host) - offset};
     pool_.current().note_executed(linear);
     if (!t.global) context_->local_code = true;
-    if (t.page_size > 4096) pool_.current().note_large(linear);
+    if (t.page_size > 4096) pool_.current().note_large(linear, t.page_size);
   }
   return std::span{reinterpret_cast<const u8*>(cached.host) + offset, 4096 - offset};
 }
 
 void SoftMmu::device_read(u64 physical, Bytes to) {
-  device_read_ = true;
+  device_access_ = true;
   MachineLock::Guard guard(lock_);
   if (lapic_claims(physical)) {
     const u64 value =
@@ -243,6 +243,7 @@ void SoftMmu::device_read(u64 physical, Bytes to) {
 }
 
 void SoftMmu::device_write(u64 physical, ConstBytes from) {
+  device_access_ = true;
   MachineLock::Guard guard(lock_);
   if (lapic_claims(physical)) {
     u64 value = 0;
@@ -373,13 +374,14 @@ bool SoftMmu::compare_exchange_physical(GuestAddr addr, unsigned size, u64 expec
 
 u32 SoftMmu::in(u16 port, unsigned size) {
   note_port(port, size);
-  device_read_ = true;
+  device_access_ = true;
   MachineLock::Guard guard(lock_);
   return static_cast<u32>(io_.load(GuestAddr{port}, size));
 }
 
 void SoftMmu::out(u16 port, unsigned size, u32 value) {
   note_port(port, size);
+  device_access_ = true;
   MachineLock::Guard guard(lock_);
   io_.store(GuestAddr{port}, size, value);
 }

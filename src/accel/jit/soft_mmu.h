@@ -63,8 +63,9 @@ class SoftMmu final : public x86::CpuBus {
   // Pages that devices wrote since the last call, by their RamBlocks, as host addresses. One caller
   // at a time for all vCPUs.
   void each_written_page(const std::function<void(const std::byte*)>& visit);
-  // Whether a device or port was read since the last call.
-  bool take_device_read() { return std::exchange(device_read_, false); }
+  // Whether a device or port was accessed since the last call: the guest may know by it that a device
+  // has written to memory.
+  bool take_device_access() { return std::exchange(device_access_, false); }
   void clear_jumps() { pool_.clear_jumps(); }
   ContextPool& contexts() { return pool_; }
   const FlushStatistics& flushes() const { return pool_.flushes(); }
@@ -163,7 +164,7 @@ class SoftMmu final : public x86::CpuBus {
   ir::Context* context_ = nullptr;
   ir::Context* active_ = nullptr;  // in the GS base
   std::array<ir::Context*, 2> sides_{};
-  bool device_read_ = false;
+  bool device_access_ = false;
   bool watching_ = false;  // a data or I/O breakpoint is armed
   u64 watched_ = 0;        // DR6 bits
   Journal* journal_ = nullptr;

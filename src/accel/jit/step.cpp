@@ -97,10 +97,10 @@ std::optional<Exit> JitVcpu::step() {
   if (OrFault<void> unit = jit::x86::check_unit(s_, *insn); !unit) return deliver(unit.error());
   if (stepping_->checks_x87 && x87_exception_pending()) return deliver({.vector = x86::kMf});
   if (stepping_->lowering == jit::x86::Lowering::Native)
-    return finish_step(resumed(step_native(*insn), had_rf), traced);
+    return finish_step(*insn, resumed(step_native(*insn), had_rf), traced);
   // Delivery clears TF before a step of a software interrupt would be seen.
   const bool trap = traced && !interrupts_itself(*insn, s_.rflags);
-  return finish_step(resumed(execute_foreign(*insn), had_rf), trap);
+  return finish_step(*insn, resumed(execute_foreign(*insn), had_rf), trap);
 }
 
 std::optional<Exit> JitVcpu::step(const Insn& insn) {
@@ -109,7 +109,7 @@ std::optional<Exit> JitVcpu::step(const Insn& insn) {
   statistics_.steps++;
   statistics_.stepped[static_cast<size_t>(insn.mnemonic)]++;
   const bool traced = s_.rflags & x86::kTf;
-  return finish_step(execute_foreign(insn), traced);
+  return finish_step(insn, execute_foreign(insn), traced);
 }
 
 Outcome JitVcpu::execute_foreign(const Insn& insn) {
@@ -131,8 +131,15 @@ Outcome JitVcpu::resumed(const Outcome& outcome, bool had_rf) {
   return outcome;
 }
 
-std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
-  const u64 watched = mmu_.take_watched();
+std::optional<Exit> JitVcpu::finish_step(const Insn& insn, const Outcome& outcome, bool traced) {
+  using jit::x86::Mnemonic;
+  // Behind a load of SS traps wait for the next instruction, whose own step covers this one's.
+  const bool held =
+      outcome.what == Outcome::Done && s_.interrupt_shadow && insn.mnemonic != Mnemonic::Sti;
+  const u64 watched = held ? 0 : mmu_.take_watched();
+  // AMD APM vol. 3, SYSCALL: the TF that it leaves counts, not the one it found.
+  if (insn.mnemonic == Mnemonic::Syscall || insn.mnemonic == Mnemonic::Sysret)
+    traced = s_.rflags & x86::kTf;
   switch (outcome.what) {
     case Outcome::Faulted:
     case Outcome::Trapped: return deliver(outcome.fault);
@@ -143,9 +150,9 @@ std::optional<Exit> JitVcpu::finish_step(const Outcome& outcome, bool traced) {
     case Outcome::Halted: break;
   }
   mode_changed();
-  if (mmu_.take_device_read()) forget_written();
+  if (mmu_.take_device_access()) forget_written();
   // Also between the elements of a repeated string instruction, which then does one at a time.
-  const u64 traps = watched | (traced ? kSingleStep : 0);
+  const u64 traps = watched | (traced && !held ? kSingleStep : 0);
   if (traps) return deliver({.vector = x86::kDb}, traps);
   return std::nullopt;
 }

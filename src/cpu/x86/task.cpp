@@ -57,12 +57,14 @@ class Switch {
     Task task = TRY(load_task(to.base(), to_shape));
     TRY(leave_old(from_shape));
     TRY(enter_new(to, task));
-    // From here on faults belong to the new task.
-    TRY(load_ldt(task.ldt));
-    TRY(load_segments(task));
+    // From here on faults belong to the new task, and are told on its stack, if it has one.
+    const OrFault<void> ldt = load_ldt(task.ldt);
+    const OrFault<void> segments = load_segments(task);
+    if (!ldt) return ldt.error();
+    if (!segments) return segments.error();
     if (r_.error_code) TRY(push_error(to_shape.word));
     if (s_.rip > s_.seg[Cs].limit) return general_protection(ext_);
-    return {};
+    return trap_if_asked(to_shape);
   }
 
  private:
@@ -144,6 +146,15 @@ class Switch {
     return {};
   }
 
+  // The T bit of a 32-bit TSS: a debug exception in front of the task's first instruction.
+  OrFault<void> trap_if_asked(const Shape& shape) {
+    constexpr u64 kTrapAt = 100, kTaskSwitched = 1u << 15;
+    if (!shape.cr3) return {};
+    if (!(TRY(bus_.load(s_.tr.base + kTrapAt, 2, Privilege::Supervisor)) & 1)) return {};
+    s_.dr6 |= kTaskSwitched;
+    return Fault{.vector = kDb};
+  }
+
   OrFault<void> load_ldt(u16 selector) {
     if (null_selector(selector)) return {};
     const Fault bad = invalid_tss(code(selector));
@@ -160,8 +171,10 @@ class Switch {
         load_real_segment(s_, static_cast<SegReg>(i), task.selectors[i]);
       return {};
     }
-    TRY(load_one(Cs, task.selectors[Cs]));
-    TRY(load_one(Ss, task.selectors[Ss]));
+    const OrFault<void> code = load_one(Cs, task.selectors[Cs]);
+    const OrFault<void> stack = load_one(Ss, task.selectors[Ss]);
+    if (!code) return code.error();
+    if (!stack) return stack.error();
     for (SegReg r : {Ds, Es, Fs, Gs})
       if (!null_selector(task.selectors[r])) TRY(load_one(r, task.selectors[r]));
     return {};

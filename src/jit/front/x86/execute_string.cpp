@@ -98,8 +98,10 @@ Outcome repeat(Execution& x, StringRun& run, Part part) {
     run.count_down(*done);
     elements += *done;
     if (!run.repeated()) return Outcome::Done;
-    // A trap after each element is the caller's.
-    if ((x.s.rflags & x86::kTf) && !run.finished()) return Outcome::Repeat;
+    // A trap after each element is the caller's: of TF, or of a breakpoint on data.
+    constexpr u64 kBreakpoints = 0xff;
+    const bool traps = (x.s.rflags & x86::kTf) || (x.s.dr7 & kBreakpoints);
+    if (traps && !run.finished()) return Outcome::Repeat;
     if (elements >= kElements && (*done == 1 || parts >= kParts)) break;
   }
   return run.finished() ? Outcome::Done : Outcome::Repeat;
