@@ -32,11 +32,13 @@ class Conformance : public testing::TestWithParam<std::string> {
     folder = std::filesystem::temp_directory_path() /
              format("menura-conformance-{}-{}", ::getpid(), GetParam());
     std::filesystem::create_directory(folder);
+    EXPECT_TRUE(graph.secrets().add("key", {.data = "password"}));
     path = (folder / "disk").string();
   }
   ~Conformance() override { std::filesystem::remove_all(folder); }
 
   bool in_memory() const { return GetParam() == "memory"; }
+  bool is_encrypted() const { return GetParam() == "luks"; }
   bool is_filter() const { return driver().kind == DriverKind::Filter; }
   const Driver& driver() const {
     return *graph.find_driver(GetParam() == "copy_on_read" ? "copy-on-read" : GetParam());
@@ -54,8 +56,13 @@ class Conformance : public testing::TestWithParam<std::string> {
     Value options = Value::object();
     // Else its sizes are what cylinders, heads and sectors can tell.
     if (GetParam() == "vpc") options.set("force_size", true);
+    if (is_encrypted()) options.set("key-secret", "key"), options.set("iter-time", 1);
     const Result<void> made = try_create(size, options);
     ASSERT_TRUE(made) << made.error().text;
+    // What is encrypted is noise until it is written.
+    if (is_encrypted()) {
+      ASSERT_TRUE(open()->zero(0, size));
+    }
   }
   // All but what each node has.
   Value node_options() {
@@ -68,6 +75,7 @@ class Conformance : public testing::TestWithParam<std::string> {
     if (!is_filter()) {
       Value options = image(GetParam(), path);
       if (in_memory()) options.erase("filename"), options.set("size", kSize);
+      if (is_encrypted()) options.set("key-secret", "key");
       return options;
     }
     Value options = Value::object();
@@ -150,7 +158,7 @@ TEST_P(Conformance, FreshReadsAsZeroes) {
   create();
   const Child disk = open();
   EXPECT_EQ(disk->size(), kSize);
-  EXPECT_TRUE(disk->image().has_zero_init());
+  EXPECT_EQ(disk->image().has_zero_init(), !is_encrypted());
   expect_content(*disk, std::vector<std::byte>(kSize));
   expect_sound(*disk);
 }
@@ -330,6 +338,7 @@ TEST_P(Conformance, KeepsASecondWriterOut) {
   create();
   const Child disk = open();
   Graph other(all_drivers());
+  ASSERT_TRUE(other.secrets().add("key", {.data = "password"}));
   (void)other.throttle_groups().find_or_make("g0");
   const Value options = node_options();
   const auto attach = [&]() -> Result<Child> {

@@ -1,9 +1,11 @@
 #include "block/drivers.h"
 
+#include "block/dmg/dmg_image.h"
 #include "block/file/file_image.h"
 #include "block/file/memory_image.h"
 #include "block/file/null_image.h"
 #include "block/filter/filters.h"
+#include "block/luks/luks_image.h"
 #include "block/nbd/nbd_image.h"
 #include "block/parallels/parallels_image.h"
 #include "block/qcow/qcow_image.h"
@@ -11,6 +13,8 @@
 #include "block/qed/qed_image.h"
 #include "block/raw/raw_image.h"
 #include "block/vdi/vdi_image.h"
+#include "block/vhdx/vhdx_image.h"
+#include "block/vmdk/vmdk_image.h"
 #include "block/vpc/vpc_image.h"
 
 namespace menura {
@@ -26,12 +30,16 @@ const Driver* const kDrivers[] = {
     &kNullAioDriver,
     &kNullCoDriver,
     // Formats
+    &kDmgDriver,
+    &kLuksDriver,
     &kParallelsDriver,
     &kQcow2Driver,
     &kQcowDriver,
     &kQedDriver,
     &kRawDriver,
     &kVdiDriver,
+    &kVhdxDriver,
+    &kVmdkDriver,
     &kVpcDriver,
     // Filters
     &kBlkdebugDriver,

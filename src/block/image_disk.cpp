@@ -20,12 +20,51 @@ u64 length_of(const DiskRequest& request) {
 }  // namespace
 
 ImageDisk::ImageDisk(const Wiring& wiring, Child image, Cache cache)
-    : wiring_(wiring), image_(std::move(image)), cache_(cache) {
+    : wiring_(wiring),
+      image_(std::move(image)),
+      cache_(cache),
+      retry_(wiring.loop.host_time(), [this] { start_what_can(); }) {
   changed();
   image_->graph().add_user(*this);
 }
 
-void ImageDisk::changed() { unit_ = std::max<u64>(512, image_->image().info().cluster_size); }
+void ImageDisk::changed() {
+  unit_ = std::max<u64>(512, image_->image().info().cluster_size);
+  throttles_.clear();
+  if (limits_) throttles_.push_back(limits_.get());
+  for (Node* at = &*image_; at && at->driver().kind == DriverKind::Filter; at = at->first_child())
+    if (Throttle* throttle = at->image().throttle()) throttles_.push_back(throttle);
+}
+
+void ImageDisk::set_limits(std::shared_ptr<Throttle> limits) {
+  // Those who wait now have counted what they were let through by.
+  drain();
+  limits_ = std::move(limits);
+  changed();
+}
+
+// Waiting takes no thread: a timer tries again. Reads keep their order, and so do writes.
+bool ImageDisk::admit(Requests::iterator request) {
+  const DiskOp op = request->asked.op;
+  if (draining_ || op == DiskOp::Flush) return true;
+  const auto is_read = [](DiskOp one) { return one == DiskOp::Read; };
+  for (auto other = requests_.begin(); other != request; ++other)
+    if (!other->running && other->admitted < throttles_.size() &&
+        other->asked.op != DiskOp::Flush && is_read(other->asked.op) == is_read(op))
+      return false;
+  const Throttle::Way way = is_read(op) ? Throttle::Way::Read : Throttle::Way::Write;
+  while (request->admitted < throttles_.size()) {
+    const auto delay = throttles_[request->admitted]->take(way, length_of(request->asked));
+    if (delay > Throttle::Clock::duration{}) {
+      const i64 ns = std::chrono::duration_cast<std::chrono::nanoseconds>(delay).count();
+      const i64 when = wiring_.loop.host_time().now_ns() + ns;
+      if (!retry_.armed() || retry_.deadline() > when) retry_.arm(when);
+      return false;
+    }
+    request->admitted++;
+  }
+  return true;
+}
 
 ImageDisk::~ImageDisk() {
   drain();
@@ -105,6 +144,7 @@ std::vector<Direct> ImageDisk::places_of(const DiskRequest& request) {
 
 // Unless it must wait for an earlier one.
 void ImageDisk::start(Requests::iterator request) {
+  if (!admit(request)) return;
   const std::vector<Direct> places = places_of(request->asked);
   const Way way = places.empty() ? Way::Worker : Way::Direct;
   if (blocked(request, way)) return;
@@ -114,6 +154,7 @@ void ImageDisk::start(Requests::iterator request) {
   wiring_.pool.submit(
       [this, request] {
         const Graph::Pass pass(image_->graph());
+        const Throttle::Taken taken(throttles_);
         request->outcome = perform(*image_, request->asked);
       },
       [this, request] { finish(request); });
@@ -199,7 +240,10 @@ void ImageDisk::count(const DiskRequest& request, bool ok) {
 }
 
 void ImageDisk::drain() {
+  draining_++;
+  start_what_can();
   wiring_.loop.complete_until([this] { return requests_.empty(); });
+  draining_--;
 }
 
 }  // namespace menura

@@ -13,6 +13,7 @@
 #include "block/core/graph.h"
 #include "event/event_loop.h"
 #include "event/io_engine.h"
+#include "event/timer.h"
 #include "event/worker_pool.h"
 #include "io/disk.h"
 
@@ -50,13 +51,17 @@ class ImageDisk final : public Disk, private GraphUser {
     return image_.set_permissions(permissions);
   }
   const DiskStatistics& statistics() const { return statistics_; }
+  // Limits of the disk itself, beside those of throttle filters at its top; null: none.
+  void set_limits(std::shared_ptr<Throttle> limits);
+  Throttle* limits() const { return limits_.get(); }
 
  private:
   enum class Way : u8 { Direct, Worker };
   // A request between submit() and done.
   struct Request {
     DiskRequest asked;
-    u64 begin, end;  // of whole clusters
+    u64 begin, end;       // of whole clusters
+    size_t admitted = 0;  // by so many of throttles_
     bool running = false;
     Way way = Way::Worker;
     unsigned parts = 0;  // of Direct: transfers under way
@@ -64,6 +69,8 @@ class ImageDisk final : public Disk, private GraphUser {
   };
   using Requests = std::list<Request>;
   Result<void> check(const DiskRequest& request) const;
+  // Whether all limits let it go; else it is tried again when they will.
+  bool admit(Requests::iterator request);
   // Whether it must wait for an earlier one, when it would go this way.
   bool blocked(Requests::iterator request, Way way) const;
   void start_what_can();
@@ -82,6 +89,10 @@ class ImageDisk final : public Disk, private GraphUser {
   Cache cache_;
   u64 unit_ = 512;  // the cluster size
   // State
+  std::shared_ptr<Throttle> limits_;
+  std::vector<Throttle*> throttles_;  // all that concern it
+  unsigned draining_ = 0;             // nobody is made to wait
+  Timer retry_;
   Requests requests_;  // in the order of their coming
   DiskStatistics statistics_;
 };

@@ -98,9 +98,8 @@ Result<void> Session::open_vnc(const ProgramOptions& options) {
         return fail(Errc::Unsupported, "-vnc tls-creds: VNC knows no pre-shared keys");
     }
     if (!vnc.password_secret.empty()) {
-      const std::vector<std::byte> secret =
+      environment.password =
           TRY(target_->objects.secret(vnc.password_secret), "-vnc password-secret");
-      environment.password.emplace(reinterpret_cast<const char*>(secret.data()), secret.size());
     }
     if (!vnc.audiodev.empty() &&
         std::ranges::find(options.audiodevs, vnc.audiodev) == options.audiodevs.end())

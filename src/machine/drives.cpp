@@ -8,8 +8,42 @@ namespace menura {
 
 Drives::Drives(const ImageDisk::Wiring& wiring, Jobs::Emit emit)
     : wiring_(wiring),
-      graph_(all_drivers(), {}, [this](std::string_view id) { return tls_.find(id); }),
+      graph_(all_drivers(), [this](std::string_view id) { return tls_.find(id); }),
       jobs_(graph_, wiring.loop, std::move(emit)) {}
+
+bool Drives::is_object_kind(std::string_view type) {
+  return type == kSecretObject || type == kThrottleGroupObject || TlsObjects::is_kind(type);
+}
+
+Result<void> Drives::create_object(const NamedOptions& object) {
+  const std::string what = format("Object {}", object.id);
+  if (object.name == kSecretObject) {
+    SecretConfig config;
+    TRY(read_properties(config, object.options, what));
+    return graph_.secrets().add(object.id, config);
+  }
+  if (object.name == kThrottleGroupObject) {
+    ThrottleGroupConfig config;
+    TRY(read_properties(config, object.options, what));
+    return graph_.throttle_groups().add(object.id, config.limits);
+  }
+  return tls_.create(object);
+}
+
+bool Drives::has_object(const NamedOptions& object) const {
+  if (object.name == kSecretObject) return graph_.secrets().has(object.id);
+  if (object.name == kThrottleGroupObject) return graph_.throttle_groups().find(object.id).ok();
+  return tls_.find(object.id).ok();
+}
+
+Result<void> Drives::remove_object(std::string_view type, std::string_view id) {
+  if (type == kThrottleGroupObject) return graph_.throttle_groups().remove(id);
+  if (type == kSecretObject)
+    graph_.secrets().remove(id);
+  else
+    tls_.remove(id);
+  return {};
+}
 
 Drive* Drives::find(std::string_view id) const {
   for (const std::unique_ptr<Drive>& drive : drives_)

@@ -17,6 +17,9 @@
 
 namespace menura {
 
+inline constexpr std::string_view kSecretObject = "secret";
+inline constexpr std::string_view kThrottleGroupObject = "throttle-group";
+
 struct Drive {
   DriveOptions options;  // with an id, given or made
   std::unique_ptr<ImageDisk> disk;
@@ -28,6 +31,12 @@ class Drives {
   // `emit` sends an event to clients.
   Drives(const ImageDisk::Wiring& wiring, Jobs::Emit emit);
 
+  // Objects that images use: secrets, throttle-groups, credentials for TLS.
+  static bool is_object_kind(std::string_view type);
+  bool has_object(const NamedOptions& object) const;
+  Result<void> create_object(const NamedOptions& object);
+  // Errc::Busy while it limits somebody. Others have what they need of it already.
+  Result<void> remove_object(std::string_view type, std::string_view id);
   // A node of its own (-blockdev, blockdev-add).
   Result<void> add_node(const Value& options);
   Result<void> open(const DriveOptions& options);

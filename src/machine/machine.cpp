@@ -87,7 +87,7 @@ Result<void> Machine::construct() {
       ImageDisk::Wiring{*loop_, *io_engine_, *workers_},
       [this](std::string name, Value data) { emit(std::move(name), std::move(data)); });
   for (const NamedOptions& object : config_.objects)
-    if (TlsObjects::is_kind(object.name)) TRY(drives_->tls().create(object), "-object");
+    if (Drives::is_object_kind(object.name)) TRY(drives_->create_object(object), "-object");
   for (const Value& node : config_.blockdevs) TRY(drives_->add_node(node), "-blockdev");
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
   netdevs_ = std::make_unique<Netdevs>(*loop_, *chardevs_);

@@ -26,6 +26,9 @@ FORMATS = {
     "vpc": {"options": ["", "subformat=fixed", "force_size=on", "subformat=fixed,force_size=on"], "checks": False},
     "qed": {"options": ["", "cluster_size=4k,table_size=2", "cluster_size=1M"], "checks": True, "backing": True},
     "qcow": {"options": [""], "checks": False, "backing": True, "compresses": True},
+    "vmdk": {"options": ["", "subformat=monolithicFlat", "subformat=twoGbMaxExtentSparse", "subformat=twoGbMaxExtentFlat", "zeroed_grain=on",
+                         "adapter_type=lsilogic,compat6=on"], "checks": True},
+    "vhdx": {"options": ["", "block_size=1M", "subformat=fixed", "block_state_zero=off"], "checks": True},
 }
 WRITES = ["write -P 1 0 64k", "write -P 2 100k 7k", "write -P 3 1M 1M", "write -P 4 5M 512", "write -z 1100k 200k", "write -P 5 1200k 3k",
           "write -P 6 20M 64k", "write -z 20M 1k", "write -P 7 23M 1M"]
@@ -232,6 +235,113 @@ for fmt, about in FORMATS.items():
             io(fmt, "mine", "write -P 9 8M 100k", "write -P 9 3000 10k")
             ours("convert", "-f", fmt, "-O", "raw", "mine", "b.raw")
             qemu("compare", "-q", "-f", "raw", "-F", fmt, "b.raw", "mine")
+
+if not WANTED or "vmdk" in WANTED:
+    @check("vmdk: streamOptimized, both ways")
+    def _():
+        source()
+        for tool in (MENURA, "qemu-img"):
+            run(tool, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", "s.raw", "a.vmdk")
+            same("vmdk", "a.vmdk")
+            ours("check", "-q", "-f", "vmdk", "a.vmdk")
+            equal(*[json.loads(run(t, "info", "--output=json", "a.vmdk").stdout) for t in (MENURA, "qemu-img")], "info")
+            assert os.path.getsize("a.vmdk") < 1 << 20
+            os.unlink("a.vmdk")
+
+    @check("vmdk: parents, both ways; a descriptor that names other files is refused")
+    def _():
+        source()
+        ours("convert", "-f", "raw", "-O", "vmdk", "s.raw", "base.vmdk")
+        for tool in (MENURA, "qemu-img"):
+            run(tool, "create", "-q", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", "top.vmdk")
+            io("vmdk", "top.vmdk", "write -P 9 9M 5k", "write -P 9 700k 1M")
+            run(tool, "convert", "-f", "vmdk", "-O", "raw", "top.vmdk", "flat.raw")
+            same("vmdk", "top.vmdk", "flat.raw")
+            os.unlink("top.vmdk")
+        ours("create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", "flat.vmdk", "1M")
+        text = open("flat.vmdk", encoding="ascii").read()
+        with open("flat.vmdk", "w", encoding="ascii") as file:
+            file.write(text.replace("flat-flat.vmdk", "/etc/passwd"))
+        assert "beside" in ours("info", "flat.vmdk", status=1).stderr
+
+if not WANTED or "vhdx" in WANTED:
+    @check("vhdx: what a killed QEMU left in the log is applied")
+    def _():
+        source()
+        qemu("create", "-q", "-f", "vhdx", "-o", "block_size=1M", "a", "64M")
+        done = subprocess.run(["qemu-io", "-f", "vhdx", "-c", "write -P 5 3M 2M", "-c", "flush", "-c", "sigraise 9", "a"], stdout=subprocess.DEVNULL, check=False)
+        assert done.returncode < 0
+        ours("check", "-r", "all", "-f", "vhdx", "a", status=None)
+        io("vhdx", "a", "read -P 5 3M 2M")
+        ours("check", "-q", "-f", "vhdx", "a")
+
+SECRET = ["--object", "secret,id=s,data=sesame"]
+LUKS = ["", "cipher-alg=aes-128", "cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256", "cipher-mode=cbc,ivgen-alg=plain64,cipher-alg=aes-192",
+        "hash-alg=sha512", "hash-alg=sha1,cipher-mode=ecb"]
+
+
+def encrypted(fmt, file):
+    key = "key-secret=s" if fmt == "luks" else "encrypt.format=luks,encrypt.key-secret=s"
+    return f"driver={fmt},{key},file.driver=file,file.filename={file}"
+
+
+def same_plain(fmt, file):
+    """Both tools decrypt it to what the source has."""
+    for tool in (MENURA, "qemu-img"):
+        run(tool, "convert", *SECRET, "--image-opts", encrypted(fmt, file), "-O", "raw", "plain.raw")
+        qemu("compare", "-q", "-f", "raw", "-F", "raw", "plain.raw", "s.raw")
+
+
+for fmt in ("luks", "qcow2"):
+    if WANTED and fmt not in WANTED:
+        continue
+    for options in LUKS if fmt == "luks" else LUKS[:3] + ["cluster_size=4k", "extended_l2=on"]:
+        is_qcow2 = fmt == "qcow2" and ("cluster" in options or "l2" in options)
+        prefix = "" if fmt == "luks" else "encrypt."
+        words = [options] if is_qcow2 else [prefix + word for word in options.split(",") if word]
+        o = ",".join(words + [f"{prefix}key-secret=s", f"{prefix}iter-time=20"] + (["encrypt.format=luks"] if prefix else []))
+
+        @check(f"{fmt} encrypted ({options}): both ways")
+        def _():
+            source()
+            for maker, writer in ((MENURA, "qemu-img"), ("qemu-img", MENURA)):
+                for file in ("a", "b"):
+                    if os.path.exists(file):
+                        os.unlink(file)
+                run(maker, "create", "-q", "-f", fmt, *SECRET, "-o", o, "a", "24M")
+                equal(*[json.loads(run(t, "info", "-f", fmt, "--output=json", "a").stdout) for t in (MENURA, "qemu-img")], "info")
+                run(writer, "convert", *SECRET, "-n", "--target-image-opts", "-f", "raw", "s.raw", encrypted(fmt, "a"))
+                same_plain(fmt, "a")
+                run("qemu-io", *SECRET, "--image-opts", "-c", "write -P 77 1000k 3k", "-c", "write -P 78 23M 1M", encrypted(fmt, "a"))
+                io("raw", "s.raw", "write -P 77 1000k 3k", "write -P 78 23M 1M")
+                same_plain(fmt, "a")
+                run(maker, "convert", *SECRET, "-f", "raw", "-O", fmt, "-o", o, "s.raw", "b")
+                same_plain(fmt, "b")
+                if fmt == "qcow2":
+                    for file in ("a", "b"):
+                        qemu("check", "-q", *SECRET, "--image-opts", encrypted(fmt, file))
+                        ours("check", "-q", *SECRET, "--image-opts", encrypted(fmt, file))
+
+    @check(f"{fmt} encrypted: wrong and missing passwords, sizes beforehand")
+    def _():
+        prefix = "" if fmt == "luks" else "encrypt.format=luks,encrypt."
+        ours("create", "-q", "-f", fmt, *SECRET, "-o", f"{prefix}key-secret=s,{prefix.split(',')[-1]}iter-time=20", "a", "4M")
+        said = ours("convert", "--object", "secret,id=s,data=wrong", "--image-opts", encrypted(fmt, "a"), "-O", "raw", "b", status=1).stderr
+        assert "password" in said, said
+        said = ours("convert", "-f", fmt, "-O", "raw", "a", "b", status=1).stderr
+        assert "key-secret" in said, said
+        said = ours("create", "-q", "-f", fmt, "-o", f"{prefix}key-secret=none", "c", "4M", status=1).stderr
+        assert "none" in said, said
+        more = ["-o", f"{prefix}key-secret=s"]
+        told = [json.loads(run(t, "measure", "--output=json", *SECRET, "-O", fmt, *more, "--size", "1G").stdout) for t in (MENURA, "qemu-img")]
+        equal(*told, "measure")
+
+    @check(f"{fmt} encrypted: damaged images")
+    def _():
+        source()
+        prefix = "" if fmt == "luks" else "encrypt.format=luks,encrypt."
+        qemu("create", "-q", "-f", fmt, *SECRET, "-o", f"{prefix}key-secret=s,{prefix.split(',')[-1]}iter-time=10", "good", "1M")
+        damage(fmt, "good", 12)
 
 print(f"{count - len(failures)} of {count} cases passed")
 sys.exit(1 if failures else 0)

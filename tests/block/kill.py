@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill -9 at every write system call: what menura-io had flushed must be there afterwards, and nothing that was never written there.
 
-Usage: kill.py MENURA_IO MENURA_IMG [POINTS [SEED]]. A seeded workload of writes, zeroings, discards and flushes runs under `strace`, which kills the
+Usage: kill.py MENURA_IO MENURA_IMG [POINTS [SEED [FORMAT...]]]. A seeded workload of writes, zeroings, discards and flushes runs under `strace`, which kills the
 program at the n-th call of each kind that changes a file (--inject=CALL:signal=KILL:when=n): at POINTS of them for each kind of image, 0: at every one.
 Requests go by one worker thread (-i threads), so that the count is exact. Only complete reply lines count as done. After each kill
 the image is checked (leaks are allowed, corruptions are not), and each 4 KiB block must read as what the last flush covered, or as
@@ -18,6 +18,7 @@ import tempfile
 IO, IMG = (os.path.abspath(path) for path in sys.argv[1:3])
 POINTS = int(sys.argv[3]) if len(sys.argv) > 3 else 40
 SEED = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+WANTED = sys.argv[5:]
 BLOCK, BLOCKS = 4096, 512
 CALLS = ("pwrite64", "pwritev2", "fallocate", "ftruncate", "fdatasync", "fsync")
 
@@ -117,7 +118,7 @@ def count_calls(image, fmt, commands):
 def verify(image, fmt, allowed):
     """What is wrong with the image: corrupt, lost or misdirected blocks."""
     problems = []
-    if fmt == "qcow2":
+    if fmt in ("qcow2", "qed", "vdi"):
         check = subprocess.run(["qemu-img" if shutil.which("qemu-img") else IMG, "check", "-f", fmt, image], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if check.returncode not in (0, 3):
             problems.append("corrupt: " + check.stdout + check.stderr)
@@ -148,8 +149,8 @@ def campaign(fmt, options, points, seed):
         done = run("image", fmt, commands, ["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"])
         kills += done.returncode != 0
         count = answers(done.stdout, commands)
-        # Counts that were put off are made good by whoever opens the image next.
-        if "lazy_refcounts=on" in options:
+        # Counts that were put off, marks and logs are made good by whoever opens the image next.
+        if "lazy_refcounts=on" in options or fmt in ("vhdx", "parallels"):
             subprocess.run([IMG, "check", "-q", "-r", "all", "image"], stdout=subprocess.DEVNULL, check=False)
         problems = verify("image", fmt, expectation(meanings, count))
         if problems:
@@ -174,7 +175,11 @@ with tempfile.TemporaryDirectory(prefix="menura-kill-") as folder:
     os.chdir(folder)
     negative_control()
     failed = 0
-    for fmt, options in (("qcow2", []), ("qcow2", ["-o", "cluster_size=4k"]), ("qcow2", ["-o", "lazy_refcounts=on"]), ("raw", [])):
+    kinds = [("qcow2", []), ("qcow2", ["-o", "cluster_size=4k"]), ("qcow2", ["-o", "lazy_refcounts=on"]), ("raw", []), ("qed", ["-o", "cluster_size=4k"]),
+             ("vdi", []), ("vhdx", ["-o", "block_size=1M"]), ("vmdk", []), ("parallels", ["-o", "cluster_size=64k"]), ("vpc", ["-o", "force_size=on"])]
+    for fmt, options in kinds:
+        if WANTED and fmt not in WANTED:
+            continue
         total, kills, bad = campaign(fmt, options, POINTS, SEED)
         failed += bad
         print(f"{fmt} {' '.join(options)}: {total} calls, killed at {kills}, {bad} bad", flush=True)

@@ -138,6 +138,20 @@ Result<void> copy_bitmaps(Node& source, Node& target, BrokenBitmaps broken) {
   return {};
 }
 
+// What opens an encrypted target that was made with such options.
+Value keys_of(const Value& creation) {
+  Value keys = Value::object();
+  if (const Value* secret = creation.find("key-secret")) keys.set("key-secret", *secret);
+  const Value* encrypt = creation.find("encrypt");
+  if (const Value* secret = encrypt ? encrypt->find("key-secret") : nullptr) {
+    Value inner = Value::object();
+    inner.set("format", "luks");
+    inner.set("key-secret", *secret);
+    keys.set("encrypt", std::move(inner));
+  }
+  return keys;
+}
+
 Result<void> make_target(ImageSession& session, const Arguments& arguments, const Driver& driver,
                          u64 size) {
   Value options = TRY(creation_options(arguments));
@@ -195,7 +209,10 @@ Result<int> convert(ImageSession& session, const Arguments& arguments) {
   if (!target_opts) how.format = driver->name;
   how.cache = TRY(parse_cache_mode(arguments.value_or("cache", "unsafe")));
   options.writethrough = how.cache.writethrough;
+  if (create) how.more = keys_of(TRY(creation_options(arguments)));
   const Child target = TRY(session.open(target_name, how));
+  // A streamOptimized disk has compressed grains alone.
+  if (target->image().info().compressed) options.compress = true;
   if (target->size() < size)
     return fail(Errc::InvalidArgument, "Target '{}' has {} bytes, its source {}", target_name,
                 target->size(), size);

@@ -86,6 +86,7 @@ Result<int> info(ImageSession& session, const Arguments& arguments) {
   const bool json = TRY(wants_json(arguments));
   OpenImage how = TRY(open_flags(arguments));
   how.no_backing = true;
+  how.no_io = true;
   std::string name = TRY(only_file(arguments));
   Value list = Value::list();
   std::string text;

@@ -43,7 +43,7 @@ std::string text_of(const NbdExportInfo& info) {
 Result<void> list(ImageSession& session, const Options& options) {
   NbdTarget target{.place = options.place};
   if (!options.tls_creds.empty()) {
-    target.tls = TRY(session.secrets().find_tls(options.tls_creds), "--tls-creds");
+    target.tls = TRY(session.find_tls(options.tls_creds), "--tls-creds");
     TRY(target.tls->check_endpoint(TlsEndpoint::Client), "--tls-creds={}", options.tls_creds);
     target.tls_hostname = options.tls_hostname.empty() ? options.place.host : options.tls_hostname;
   }

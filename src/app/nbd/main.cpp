@@ -34,7 +34,7 @@ Result<int> run(const std::vector<std::string>& words) {
   set_log_level(options.verbose ? LogLevel::Info : LogLevel::Warning);
   TRY(start_traces(options.traces));
   ImageSession session;
-  for (const std::string& object : options.objects) TRY(session.secrets().add(object));
+  for (const std::string& object : options.objects) TRY(session.add_object(object));
   if (options.task == Options::Task::List) {
     TRY(list(session, options));
     return EXIT_SUCCESS;

@@ -105,7 +105,7 @@ void wait_for_the_end(int signals, int gone) {
 
 Result<NbdServerTls> server_tls(const ImageSession& session, const Options& options) {
   if (options.tls_creds.empty()) return NbdServerTls{};
-  NbdServerTls tls{TRY(session.secrets().find_tls(options.tls_creds), "--tls-creds")};
+  NbdServerTls tls{TRY(session.find_tls(options.tls_creds), "--tls-creds")};
   TRY(tls.credentials->check_endpoint(TlsEndpoint::Server), "--tls-creds={}", options.tls_creds);
   return tls;
 }

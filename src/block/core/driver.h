@@ -30,6 +30,8 @@ class OpenContext {
   Graph& graph() { return graph_; }
   Node& node() { return node_; }
   bool read_only() const { return node_.read_only(); }
+  // Nobody will read or write: the image may do without what only that needs.
+  bool no_io() const;
   // The driver's own options: those that Config::describe() names. Call it after the children.
   template <class Config>
   Result<Config> options() {

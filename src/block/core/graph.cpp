@@ -43,8 +43,8 @@ NodeOptions inherit(const NodeOptions* parent, ChildRole role) {
 
 }  // namespace
 
-Graph::Graph(std::span<const Driver* const> drivers, SecretLookup secrets, TlsLookup tls)
-    : drivers_(drivers), secrets_(std::move(secrets)), tls_(std::move(tls)) {}
+Graph::Graph(std::span<const Driver* const> drivers, TlsLookup tls)
+    : drivers_(drivers), tls_(std::move(tls)) {}
 
 Graph::~Graph() {
   while (!named_.empty()) named_.pop_back();
@@ -62,11 +62,6 @@ Result<const Driver*> Graph::driver(std::string_view name) const {
   std::vector<std::string_view> names;
   for (const Driver* driver : drivers_) names.push_back(driver->name);
   return fail(Errc::NotFound, "No block driver is called '{}'{}", name, suggestion(name, names));
-}
-
-Result<std::string> Graph::secret(std::string_view id) const {
-  if (!secrets_) return fail(Errc::NotFound, "No -object secret is called '{}'", id);
-  return secrets_(id);
 }
 
 Result<std::shared_ptr<const TlsCredentials>> Graph::tls_credentials(std::string_view id) const {
@@ -239,8 +234,9 @@ Result<NodePtr> Graph::open_file(const std::string& name, FileOptions options) {
   cache.set("no-flush", options.cache.no_flush);
   default_to("cache", std::move(cache));
   const bool before = std::exchange(no_backing_, options.no_backing);
+  const bool io_before = std::exchange(no_io_, options.no_io);
   Result<NodePtr> node = open(std::move(top));
-  no_backing_ = before;
+  no_backing_ = before, no_io_ = io_before;
   // What opens the file itself has said its name already.
   if (!node && node.error().text.find(format("'{}'", name)) != std::string::npos) return node;
   return TRY(std::move(node), "Opening '{}'", name);

@@ -20,6 +20,7 @@
 
 #include "block/core/driver.h"
 #include "block/core/node.h"
+#include "block/core/secrets.h"
 #include "block/core/throttle.h"
 
 namespace menura {
@@ -40,14 +41,11 @@ class GraphUser {
 
 class Graph {
  public:
-  // The bytes of a secret object by its id.
-  using SecretLookup = std::function<Result<std::string>(std::string_view id)>;
   // A tls-creds object by its id.
   using TlsLookup =
       std::function<Result<std::shared_ptr<const TlsCredentials>>(std::string_view id)>;
 
-  explicit Graph(std::span<const Driver* const> drivers, SecretLookup secrets = {},
-                 TlsLookup tls = {});
+  explicit Graph(std::span<const Driver* const> drivers, TlsLookup tls = {});
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
@@ -61,7 +59,7 @@ class Graph {
     bool read_only = true;
     bool force_share = false;
     bool no_backing = false;
-    bool no_io = false;  // only to learn how a name is spelt
+    bool no_io = false;  // only to learn about it: what is locked may stay so
     CacheOptions cache;
     std::string aio;  // of a file of the host; empty: what the driver likes best
     Value more;       // further options of the format's node; null: none
@@ -83,9 +81,11 @@ class Graph {
   const Driver* find_driver(std::string_view name) const;
   Result<const Driver*> driver(std::string_view name) const;  // with did-you-mean
   std::span<const Driver* const> drivers() const { return drivers_; }
-  Result<std::string> secret(std::string_view id) const;
+  Secrets& secrets() { return secrets_; }
+  const Secrets& secrets() const { return secrets_; }
   Result<std::shared_ptr<const TlsCredentials>> tls_credentials(std::string_view id) const;
   ThrottleGroups& throttle_groups() { return throttle_groups_; }
+  const ThrottleGroups& throttle_groups() const { return throttle_groups_; }
 
   Node* find(std::string_view node_name) const;
   const std::vector<Node*>& nodes() const { return nodes_; }
@@ -142,9 +142,9 @@ class Graph {
 
   // Wiring
   const std::span<const Driver* const> drivers_;
-  const SecretLookup secrets_;
   const TlsLookup tls_;
   // State
+  Secrets secrets_;
   ThrottleGroups throttle_groups_;
   std::vector<Node*> nodes_;    // in the order of their making
   std::vector<NodePtr> named_;  // add()
@@ -152,6 +152,7 @@ class Graph {
   unsigned next_name_ = 100;
   unsigned depth_ = 0;
   bool no_backing_ = false;
+  bool no_io_ = false;
   std::vector<std::string> opening_;  // files on the way down a chain: a repeated one is a loop
   std::mutex gate_;
   std::condition_variable gate_changed_;

@@ -24,6 +24,7 @@ class BitmapStore;
 class Breakpoints;
 class Image;
 class SnapshotStore;
+class Throttle;
 
 enum class ExtentKind : u8 {
   Data,    // plain bytes at `offset` of `at`
@@ -146,6 +147,8 @@ class Image {
   // A parent's driver has come to a point of its work ("l2_load"): for filters that test it.
   virtual void reached(std::string_view /*point*/) {}
   virtual Breakpoints* breakpoints() { return nullptr; }
+  // Whose limits hold for what passes here; null: nobody's.
+  virtual Throttle* throttle() { return nullptr; }
 
   // What the users of this node do now and allow others: protocols lock their files by it. Called
   // while nothing is in flight.

@@ -15,6 +15,8 @@ constexpr size_t kChainLimit = 256;
 OpenContext::OpenContext(Graph& graph, Node& node, Value options)
     : graph_(graph), node_(node), options_(std::move(options)) {}
 
+bool OpenContext::no_io() const { return graph_.no_io_; }
+
 std::string OpenContext::driver_words() const {
   return format("driver '{}'", node_.options().driver);
 }

@@ -127,11 +127,26 @@ Throttle::Clock::duration Throttle::take(Way way, u64 bytes) {
   return {};
 }
 
+Throttle::Taken::Taken(const std::vector<Throttle*>& throttles) : throttles_(throttles) {
+  for (Throttle* throttle : throttles_) {
+    const std::lock_guard guard(throttle->mutex_);
+    throttle->taken_.insert(std::this_thread::get_id());
+  }
+}
+
+Throttle::Taken::~Taken() {
+  for (Throttle* throttle : throttles_) {
+    const std::lock_guard guard(throttle->mutex_);
+    throttle->taken_.erase(std::this_thread::get_id());
+  }
+}
+
 void Throttle::wait(Way way, u64 bytes) {
   const size_t queue = static_cast<size_t>(way);
   u64 ticket = 0;
   {
     std::unique_lock guard(mutex_);
+    if (taken_.contains(std::this_thread::get_id())) return;
     ticket = next_ticket_[queue]++;
     changed_.wait(guard, [&] { return served_[queue] == ticket; });
   }

@@ -13,7 +13,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "state/properties.h"
 
@@ -33,6 +36,12 @@ struct ThrottleLimits {
   Result<void> check() const;
 };
 
+// The properties of a throttle-group object.
+struct ThrottleGroupConfig {
+  ThrottleLimits limits;
+  void describe(PropertyVisitor& p) { p.field("limits", limits, "what may pass in a second"); }
+};
+
 class Throttle {
  public:
   using Clock = std::chrono::steady_clock;
@@ -42,6 +51,18 @@ class Throttle {
   ThrottleLimits limits() const;
   // How long this request must wait from now on; when it need not, it is accounted.
   Clock::duration take(Way way, u64 bytes);
+  // While it lives, what this thread does has been taken from `throttles` already: wait() lets it
+  // pass.
+  class Taken {
+   public:
+    explicit Taken(const std::vector<Throttle*>& throttles);
+    ~Taken();
+    Taken(const Taken&) = delete;
+    Taken& operator=(const Taken&) = delete;
+
+   private:
+    const std::vector<Throttle*>& throttles_;
+  };
   // Returns when it may go; in the order of coming. At once while hurrying.
   void wait(Way way, u64 bytes);
   // Counted: as often `false` as `true`.
@@ -64,6 +85,7 @@ class Throttle {
   Clock::time_point leaked_at_{};
   u64 next_ticket_[2] = {}, served_[2] = {};
   unsigned hurrying_ = 0;
+  std::set<std::thread::id> taken_;
 };
 
 // The groups of a graph by name.

@@ -28,6 +28,7 @@ class ThrottleImage final : public FilterImage, private GraphUser {
         new ThrottleImage(file->child, context.graph(), std::move(group)));
   }
 
+  Throttle* throttle() override { return group_.get(); }
   Result<void> read(u64 at, Bytes to) override {
     group_->wait(Throttle::Way::Read, to.size());
     return FilterImage::read(at, to);

@@ -9,8 +9,14 @@
 
 namespace menura::qcow2 {
 
+void CreateOptions::Encrypt::describe(PropertyVisitor& p) {
+  p.field("format", format, "luks: encrypt the content");
+  luks::LuksOptions::describe(p);
+}
+
 void CreateOptions::describe(PropertyVisitor& p) {
   p.field("cluster_size", cluster_size, "what is allocated at a time: 512 bytes to 2M");
+  p.field("encrypt", encrypt, "how the content is encrypted");
   p.field("extended_l2", extended_l2, "allocate in 32nds of a cluster");
   p.field("compression_type", compression_type, "of compressed clusters: zlib or zstd");
   p.field("size", size, "size of the disk");
@@ -78,6 +84,18 @@ Result<Header> header_for(const CreateOptions& o, u64 size) {
   if (preallocates && !o.backing_file.empty() && !o.extended_l2)
     return fail(Errc::InvalidArgument,
                 "Preallocation hides the backing file, but with extended_l2=on it does not");
+  if (!o.encrypt.format.empty() && o.encrypt.format != "luks")
+    return fail(Errc::Unsupported, "encrypt.format: expected luks, not '{}'", o.encrypt.format);
+  if (o.encrypt.format.empty() && !o.encrypt.key_secret.empty())
+    return fail(Errc::InvalidArgument, "encrypt.key-secret without encrypt.format");
+  if (!o.encrypt.format.empty()) {
+    TRY(needs_v3(true, "encrypt.format"));
+    if (preallocates || o.data_file_raw)
+      return fail(Errc::Unsupported,
+                  "An encrypted image has no preallocation, and no raw data file: what is not "
+                  "written would read as noise");
+    h.crypt_method = kCryptLuks;
+  }
   if (o.lazy_refcounts) h.compatible |= kLazyRefcounts;
   if (o.extended_l2) h.incompatible |= kExtendedL2;
   if (!o.data_file.empty()) h.incompatible |= kDataFile, h.data_file = o.data_file;
@@ -94,8 +112,9 @@ Result<Header> header_for(const CreateOptions& o, u64 size) {
   return h;
 }
 
-// Header, reference count table, its first block, the L1 table: in clusters from the beginning.
-Result<void> write_structures(Header& h, Node& file) {
+// Header, reference count table, its first block, the L1 table, the LUKS header: in clusters from the
+// beginning.
+Result<void> write_structures(Header& h, Node& file, ConstBytes luks_header) {
   const u64 cluster = h.cluster_size();
   const u64 l1_entries = h.l1_entries_for(h.size);
   const u64 l1_clusters = std::max<u64>(1, (l1_entries * 8 + cluster - 1) / cluster);
@@ -104,14 +123,18 @@ Result<void> write_structures(Header& h, Node& file) {
   h.l1_size = static_cast<u32>(l1_entries);
   // Blocks count what lies before the disk's content: themselves, too.
   const u64 per_block = h.refcounts_per_block();
+  const u64 luks_clusters = (luks_header.size() + cluster - 1) / cluster;
+  const u64 others = l1_clusters + luks_clusters;
   u64 blocks = 1;
-  while (blocks * per_block < 2 + blocks + l1_clusters) blocks++;
+  while (blocks * per_block < 2 + blocks + others) blocks++;
   if (blocks * 8 > cluster)
     h.reftable_clusters = static_cast<u32>((blocks * 8 + cluster - 1) / cluster);
-  while (blocks * per_block < 1 + h.reftable_clusters + blocks + l1_clusters) blocks++;
+  while (blocks * per_block < 1 + h.reftable_clusters + blocks + others) blocks++;
   const u64 first_block = cluster * (1 + h.reftable_clusters);
   h.l1_offset = first_block + blocks * cluster;
-  const u64 used = 1 + h.reftable_clusters + blocks + l1_clusters;
+  const u64 used = 1 + h.reftable_clusters + blocks + others;
+  const u64 luks_at = h.l1_offset + l1_clusters * cluster;
+  if (luks_clusters) h.crypto = Header::Crypto{luks_at, luks_header.size()};
   std::vector<std::byte> table(h.reftable_clusters * cluster), counts(blocks * cluster);
   for (u64 i = 0; i < blocks; i++) store_be<u64>(table, i * 8, first_block + i * cluster);
   for (u64 i = 0; i < used; i++) {
@@ -125,6 +148,7 @@ Result<void> write_structures(Header& h, Node& file) {
   TRY(file.write(h.reftable_offset, table));
   TRY(file.write(first_block, counts));
   TRY(file.zero(h.l1_offset, l1_clusters * cluster));
+  TRY(file.write(luks_at, luks_header));
   // Last: what is half made has no header.
   return file.write(0, TRY(h.serialize()));
 }
@@ -135,6 +159,9 @@ Result<void> create(CreateContext& context) {
   CreateOptions options;
   TRY(read_properties(options, context.options, "qcow2"));
   Header header = TRY(header_for(options, options.size ? options.size->bytes : context.size));
+  std::vector<std::byte> luks_header;
+  if (header.crypt_method)
+    luks_header = TRY(luks::LuksVolume::make(options.encrypt, context.graph)).bytes;
   Child file = TRY(Child::attach(
       context.file,
       {"the creation", "file", {kConsistentRead | kWrite | kResize, kConsistentRead}}));
@@ -148,7 +175,7 @@ Result<void> create(CreateContext& context) {
                                         ? Preallocation::Off
                                         : options.preallocation));
   }
-  TRY(write_structures(header, *file));
+  TRY(write_structures(header, *file, luks_header));
   file.reset();
   if (options.preallocation == Preallocation::Off && !options.data_file_raw) return {};
   Value node = Value::object();
@@ -173,6 +200,7 @@ Result<Measure> measure(const MeasureContext& context) {
   const u64 size = (context.size + 511) & ~u64{511};
   const Header h = TRY(header_for(plain, size));
   const u64 cluster = h.cluster_size();
+  const u64 luks = h.crypt_method ? TRY(options.encrypt.header()).payload_offset() : 0;
   const auto up = [&](u64 bytes) { return (bytes + cluster - 1) / cluster * cluster; };
   // The tables for a disk whose every cluster has a place.
   const u64 disk = up(size);
@@ -182,13 +210,13 @@ Result<Measure> measure(const MeasureContext& context) {
   const u64 l1 = up(tables / cluster * 8);
   u64 counts = 0, blocks = 0;
   for (;;) {
-    const u64 clusters = (cluster + l1 + tables + disk + counts) / cluster;
+    const u64 clusters = (cluster + l1 + tables + disk + up(luks) + counts) / cluster;
     blocks = (clusters + h.refcounts_per_block() - 1) / h.refcounts_per_block();
     const u64 now = blocks * cluster + up(blocks * 8);
     if (now == counts) break;
     counts = now;
   }
-  const u64 metadata = cluster + l1 + tables + counts;
+  const u64 metadata = cluster + l1 + tables + up(luks) + counts;
   u64 needed = 0;
   if (options.preallocation == Preallocation::Falloc ||
       options.preallocation == Preallocation::Full || !context.source) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "block/core/driver.h"
+#include "block/luks/luks_volume.h"
 #include "block/qcow2/format.h"
 
 namespace menura::qcow2 {
@@ -21,6 +22,10 @@ struct CreateOptions {
   std::string data_file;
   bool data_file_raw = false;
   bool extended_l2 = false;
+  struct Encrypt : luks::LuksOptions {
+    std::string format;
+    void describe(PropertyVisitor& p);
+  } encrypt;
   std::optional<Size> size;
   void describe(PropertyVisitor& p);
 };

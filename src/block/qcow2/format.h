@@ -48,6 +48,9 @@ inline constexpr u64 kLazyRefcounts = 1;
 inline constexpr u64 kBitmapsConsistent = 1;
 inline constexpr u64 kDataFileRaw = 2;
 
+// Encryption methods.
+inline constexpr u32 kCryptLuks = 2;
+
 enum class CompressionType : u8 { Zlib, Zstd };
 std::span<const std::string_view> enum_names(CompressionType);
 

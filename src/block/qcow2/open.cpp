@@ -19,6 +19,11 @@ constexpr std::string_view kOverlapChecks[] = {"none", "constant", "cached", "al
 
 std::span<const std::string_view> enum_names(OverlapCheck) { return kOverlapChecks; }
 
+void EncryptConfig::describe(PropertyVisitor& p) {
+  p.field("format", format, "luks");
+  p.field("key-secret", key_secret, "the object that holds the password");
+}
+
 void Config::describe(PropertyVisitor& p) {
   p.field("lazy-refcounts", lazy_refcounts, "postpone writing reference counts");
   p.field("pass-discard-request", pass_discard_request, "pass guest discards on to the file");
@@ -32,6 +37,7 @@ void Config::describe(PropertyVisitor& p) {
   p.field("l2-cache-size", l2_cache_size, "memory for L2 tables");
   p.field("l2-cache-entry-size", l2_cache_entry_size, "bytes of a table read at once");
   p.field("refcount-cache-size", refcount_cache_size, "memory for reference counts");
+  p.field("encrypt", encrypt, "how the content is decrypted");
 }
 
 namespace {
@@ -78,8 +84,6 @@ Result<std::unique_ptr<Image>> Qcow2Image::open(OpenContext& context) {
   ChildLink* file = TRY(context.child("file", ChildRole::Image));
   const auto config = TRY(context.options<Config>());
   Header header = TRY(read_header(file->child));
-  if (header.crypt_method)
-    return fail(Errc::Unsupported, "Encrypted qcow2 images are not there yet");
   std::unique_ptr<Qcow2Image> image(
       new Qcow2Image(std::move(header), config, context.node(), file->child));
   Header& h = image->header_;
@@ -93,12 +97,39 @@ Result<std::unique_ptr<Image>> Qcow2Image::open(OpenContext& context) {
   image->data_ = data ? &data->child : &file->child;
   ChildLink* backing = TRY(context.backing(h.backing_file, h.backing_format));
   image->backing_ = &backing->child;
+  TRY(image->unlock(context));
   if (!context.read_only() && (h.incompatible & kCorrupt))
     TRY(context.fall_back_to_read_only(
         fail(Errc::Corrupt,
              "The image is marked corrupt: it can be read, or mended by `check -r all`")));
   TRY(image->load(!context.read_only()));
   return std::unique_ptr<Image>(std::move(image));
+}
+
+Result<void> Qcow2Image::unlock(OpenContext& context) {
+  const EncryptConfig& how = config_.encrypt;
+  if (!how.format.empty() && (how.format != "luks" || header_.crypt_method != kCryptLuks))
+    return fail(Errc::InvalidArgument, "The image is not encrypted by '{}'", how.format);
+  if (header_.crypt_method == 0) return {};
+  if (header_.crypt_method != kCryptLuks)
+    return fail(
+        Errc::Unsupported,
+        "The image is encrypted by qcow2's own AES, which protects nothing: convert it with "
+        "a program that still reads it");
+  if (!header_.crypto || header_.crypto->offset & (cluster_size() - 1))
+    return fail(Errc::Corrupt,
+                "The image is encrypted, but where its LUKS header is it does not say");
+  luks_header_ = TRY(luks::LuksVolume::read_header(*file_, header_.crypto->offset));
+  if (how.key_secret.empty()) {
+    // Who only wants to know about it needs no password.
+    if (context.no_io()) return {};
+    return fail(Errc::InvalidArgument,
+                "The image opens by a password: encrypt.key-secret= names the object with it");
+  }
+  const std::string password = TRY(context.graph().secrets().find(how.key_secret));
+  volume_ = TRY(luks::LuksVolume::open(*file_, header_.crypto->offset, password));
+  encrypted_.emplace(*data_, volume_->cipher(), 0);
+  return {};
 }
 
 Result<void> Qcow2Image::load_l1(u64 offset, u64 entries) {
@@ -218,6 +249,11 @@ ImageInfo Qcow2Image::info() {
     }
     data.set("corrupt", info.corrupt);
     data.set("extended-l2", header_.extended_l2());
+    if (luks_header_) {
+      Value encrypt = luks::describe_header(*luks_header_);
+      encrypt.set("format", "luks");
+      data.set("encrypt", std::move(encrypt));
+    }
   } else {
     data.set("refcount-bits", u64{header_.refcount_bits()});
   }

@@ -22,6 +22,7 @@ Result<void> Qcow2Image::list_metadata() {
   add(0, cluster_size());
   add(header_.l1_offset, u64{header_.l1_size} * 8);
   add(header_.reftable_offset, header_.reftable_clusters * cluster_size());
+  if (header_.crypto) add(header_.crypto->offset, header_.crypto->length);
   if (snapshots_) add(header_.snapshots_offset, snapshots_->table_bytes());
   if (header_.bitmaps) add(header_.bitmaps->directory_offset, header_.bitmaps->directory_size);
   if (config_.overlap_check >= OverlapCheck::Cached) {

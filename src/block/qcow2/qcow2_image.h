@@ -12,6 +12,8 @@
 
 #include "block/core/driver.h"
 #include "block/core/stores.h"
+#include "block/luks/encrypted_file.h"
+#include "block/luks/luks_volume.h"
 #include "block/qcow2/format.h"
 #include "block/qcow2/in_flight.h"
 #include "block/qcow2/refcounts.h"
@@ -32,6 +34,13 @@ class Checker;
 enum class OverlapCheck : u8 { None, Constant, Cached, All };
 std::span<const std::string_view> enum_names(OverlapCheck);
 
+// `encrypt` of the node's options.
+struct EncryptConfig {
+  std::string format;
+  std::string key_secret;
+  void describe(PropertyVisitor& p);
+};
+
 struct Config {
   std::optional<bool> lazy_refcounts;
   std::optional<bool> pass_discard_request;
@@ -43,6 +52,7 @@ struct Config {
   Size l2_cache_size{32 * MiB};
   Size l2_cache_entry_size{4096};
   Size refcount_cache_size{4 * MiB};
+  EncryptConfig encrypt;
   void describe(PropertyVisitor& p);
 };
 
@@ -119,6 +129,7 @@ class Qcow2Image final : public Image {
 
   // open.cpp
   Result<void> load(bool writable);
+  Result<void> unlock(OpenContext& context);
   Result<void> load_l1(u64 offset, u64 entries);
   Result<void> become_writable();
   Result<void> write_header();
@@ -154,6 +165,7 @@ class Qcow2Image final : public Image {
   Result<void> write_guest(u64 offset, ConstBytes from);
   Result<WritePlan> plan_write(Lock& lock, u64 offset, u64 length);
   Result<WritePlan> plan_allocation(u64 offset, u64 length, const Entry& first);
+  Result<void> write_data(u64 host, ConstBytes from);
   Result<void> write_new(const WritePlan& plan, u64 offset, ConstBytes from);
   Result<void> link(const WritePlan& plan, u64 offset, u64 length);
   bool records_writes() const;
@@ -209,6 +221,10 @@ class Qcow2Image final : public Image {
   u64 metadata_blocks_ = 0;            // reference count blocks among them
   std::optional<u64> compressed_end_;  // where the next compressed cluster may follow the last
   std::unique_ptr<Snapshots> snapshots_;
+  // Encrypted images: the header; what opens the content, when there was a password.
+  std::optional<luks::LuksHeader> luks_header_;
+  std::optional<luks::LuksVolume> volume_;
+  std::optional<luks::EncryptedFile> encrypted_;
   std::unique_ptr<Bitmaps> bitmaps_;  // once writable, or asked for
 };
 

@@ -78,7 +78,9 @@ Result<void> Qcow2Image::read_run(const Run& run, u64 offset, Bytes to) {
     case Kind::HoleAlloc: return read_hole(offset, to);
     case Kind::Zero:
     case Kind::ZeroAlloc: std::memset(to.data(), 0, to.size()); return {};
-    case Kind::Normal: file_->reached("read_aio"); return (*data_)->read_or_zero(run.host, to);
+    case Kind::Normal:
+      file_->reached("read_aio");
+      return encrypted_ ? encrypted_->read(run.host, to) : (*data_)->read_or_zero(run.host, to);
     case Kind::Compressed: return read_compressed(run.word, offset, to);
   }
   unreachable();

@@ -29,7 +29,7 @@ Result<void> Qcow2Image::write_guest(u64 offset, ConstBytes from) {
     const ConstBytes part = from.first(static_cast<size_t>(plan.length));
     if (plan.in_place) {
       file_->reached("write_aio");
-      TRY((*data_)->write(plan.host, part));
+      TRY(write_data(plan.host, part));
     } else {
       Result<void> done = write_new(plan, offset, part);
       lock.lock();
@@ -44,6 +44,10 @@ Result<void> Qcow2Image::write_guest(u64 offset, ConstBytes from) {
     offset += part.size();
   }
   return commit_if_full();
+}
+
+Result<void> Qcow2Image::write_data(u64 host, ConstBytes from) {
+  return encrypted_ ? encrypted_->write(host, from) : (*data_)->write(host, from);
 }
 
 Result<Qcow2Image::WritePlan> Qcow2Image::plan_write(Lock& lock, u64 offset, u64 length) {
@@ -96,7 +100,7 @@ Result<Qcow2Image::WritePlan> Qcow2Image::plan_allocation(u64 offset, u64 length
       file_->reached("cluster_alloc");
       const Refcounts::Run run = TRY(refcounts_.allocate_some(plan.clusters));
       plan.host = run.offset, plan.clusters = run.clusters;
-      plan.fresh = run.offset >= fresh_from;
+      plan.fresh = run.offset >= fresh_from && !header_.crypt_method;
       refcounts_.set_fresh_from(
           std::max(refcounts_.fresh_from(), run.offset + run.clusters * cluster_size()));
     }
@@ -133,7 +137,7 @@ Result<void> Qcow2Image::write_new(const WritePlan& plan, u64 offset, ConstBytes
   const u64 host = plan.host - (offset - begin_all);
   if (begin_all == offset && end_all == end) {
     file_->reached("write_aio");
-    return (*data_)->write(host, from);
+    return write_data(host, from);
   }
   const size_t head = static_cast<size_t>(offset - begin_all),
                tail = static_cast<size_t>(end_all - end);
@@ -144,15 +148,15 @@ Result<void> Qcow2Image::write_new(const WritePlan& plan, u64 offset, ConstBytes
     std::memcpy(all.data() + head, from.data(), from.size());
     TRY(read_guest(end, Bytes(all).last(tail)));
     file_->reached("cow_write");
-    return (*data_)->write(host, all);
+    return write_data(host, all);
   }
   std::vector<std::byte> around(std::max(head, tail));
   TRY(read_guest(begin_all, Bytes(around).first(head)));
-  TRY((*data_)->write(host, ConstBytes(around).first(head)));
+  TRY(write_data(host, ConstBytes(around).first(head)));
   file_->reached("cow_write");
-  TRY((*data_)->write(plan.host, from));
+  TRY(write_data(plan.host, from));
   TRY(read_guest(end, Bytes(around).first(tail)));
-  return (*data_)->write(plan.host + from.size(), ConstBytes(around).first(tail));
+  return write_data(plan.host + from.size(), ConstBytes(around).first(tail));
 }
 
 // The L2 entries now lead to the new places.

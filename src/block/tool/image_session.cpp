@@ -2,19 +2,12 @@
 
 #include <array>
 
-#include "base/base64.h"
-#include "base/fd.h"
 #include "base/text.h"
-#include "base/units.h"
 #include "block/drivers.h"
 #include "block/temporary_overlay.h"
 #include "tls/credentials.h"
 
 namespace menura {
-
-namespace {
-constexpr u64 kSecretLimit = 1 * MiB;
-}
 
 Result<CacheMode> parse_cache_mode(std::string_view name) {
   if (name == "none" || name == "off") return CacheMode{{.direct = true}, false};
@@ -28,98 +21,50 @@ Result<CacheMode> parse_cache_mode(std::string_view name) {
               join(kNames, ", "), suggestion(name, kNames));
 }
 
-Result<void> SecretObjects::check_new(const std::string& id) const {
-  if (!secrets_.contains(id) && !tls_.contains(id)) return {};
-  return fail(Errc::Exists, "There is an object '{}' already", id);
-}
+ImageSession::ImageSession()
+    : graph_(all_drivers(), [this](std::string_view id) { return find_tls(id); }) {}
 
-Result<void> SecretObjects::add(std::string_view option) {
+Result<void> ImageSession::add_object(std::string_view option) {
   Value given =
       option.starts_with('{') ? TRY(parse_json(option)) : TRY(parse_keyval(option, "qom-type"));
-  const Value* type = given.find("qom-type");
-  const std::string* name = type ? type->as<std::string>() : nullptr;
-  if (!name) return fail(Errc::InvalidArgument, "An object begins with its type: secret,id=...");
-  if (*name == "secret") return add_secret(given);
-  if (!TlsCredentials::kind_of(*name))
-    return fail(Errc::Unsupported,
-                "There is no object type '{}' here, only secret and tls-creds-x509, -psk, -anon",
-                *name);
-  const Value* id = given.find("id");
-  if (!id || !id->as<std::string>())
-    return fail(Errc::InvalidArgument, "An object of type '{}' needs an 'id'", *name);
-  const std::string kept = *id->as<std::string>(), kind = *name;
-  TRY(check_new(kept));
-  given.erase("qom-type");
-  given.erase("id");
-  tls_[kept] = TRY(
-      TlsCredentials::load(kind, given, [this](std::string_view secret) { return find(secret); }),
-      "Object '{}'", kept);
-  return {};
-}
-
-Result<void> SecretObjects::add_secret(const Value& given) {
-  struct Secret {
-    std::string type, id, data, file, format = "raw";
-    void describe(PropertyVisitor& p) {
-      p.required("qom-type", type, "kind of the object");
-      p.required("id", id, "its name");
-      p.field("data", data, "the secret itself");
-      p.field("file", file, "a file that holds it");
-      p.field("format", format, "raw or base64");
-    }
-  } secret;
-  TRY(read_properties(secret, given, "object"));
-  TRY(check_new(secret.id));
-  if (secret.data.empty() == secret.file.empty())
-    return fail(Errc::InvalidArgument, "Secret '{}' needs either 'data' or 'file'", secret.id);
-  std::string bytes = secret.data;
-  if (!secret.file.empty())
-    bytes = TRY(read_file(secret.file, kSecretLimit), "Reading secret '{}'", secret.id);
-  if (secret.format == "base64") {
-    const std::vector<std::byte> plain = TRY(base64_decode(trim(bytes)), "Secret '{}'", secret.id);
-    bytes.assign(reinterpret_cast<const char*>(plain.data()), plain.size());
-  } else if (secret.format != "raw") {
-    return fail(Errc::InvalidArgument, "Secret '{}': format is raw or base64, not '{}'", secret.id,
-                secret.format);
+  const auto take = [&](std::string_view key) {
+    const Value* found = given.find(key);
+    const std::string* text = found ? found->as<std::string>() : nullptr;
+    std::string taken = text ? *text : std::string();
+    given.erase(key);
+    return taken;
+  };
+  const std::string type = take("qom-type"), id = take("id");
+  if (type.empty())
+    return fail(Errc::InvalidArgument, "An object begins with its type: secret,id=...");
+  if (id.empty()) return fail(Errc::InvalidArgument, "An object of type '{}' needs an 'id'", type);
+  if (!objects_.insert(id).second) return fail(Errc::Exists, "There is an object '{}' already", id);
+  const std::string what = format("Object '{}'", id);
+  if (type == "secret") {
+    SecretConfig secret;
+    TRY(read_properties(secret, given, what));
+    return graph_.secrets().add(id, secret);
   }
-  secrets_[secret.id] = std::move(bytes);
+  if (type == "throttle-group") {
+    ThrottleGroupConfig group;
+    TRY(read_properties(group, given, what));
+    return graph_.throttle_groups().add(id, group.limits);
+  }
+  if (!TlsCredentials::kind_of(type))
+    return fail(Errc::Unsupported,
+                "There is no object type '{}' here, only secret, throttle-group and "
+                "tls-creds-x509, -psk, -anon",
+                type);
+  const auto secrets = [this](std::string_view secret) { return graph_.secrets().find(secret); };
+  tls_[id] = TRY(TlsCredentials::load(type, given, secrets), "{}", what);
   return {};
 }
 
-Result<std::string> SecretObjects::find(std::string_view id) const {
-  const auto found = secrets_.find(id);
-  if (found == secrets_.end()) return fail(Errc::NotFound, "No --object secret is called '{}'", id);
-  return found->second;
-}
-
-Result<std::shared_ptr<const TlsCredentials>> SecretObjects::find_tls(std::string_view id) const {
+Result<std::shared_ptr<const TlsCredentials>> ImageSession::find_tls(std::string_view id) const {
   const auto found = tls_.find(id);
   if (found == tls_.end())
     return fail(Errc::NotFound, "No --object tls-creds-* is called '{}'", id);
   return found->second;
-}
-
-ImageSession::ImageSession()
-    : graph_(
-          all_drivers(), [this](std::string_view id) { return secrets_.find(id); },
-          [this](std::string_view id) { return secrets_.find_tls(id); }) {}
-
-Result<void> ImageSession::add_object(std::string_view option) {
-  struct Group {
-    std::string type, id;
-    ThrottleLimits limits;
-    void describe(PropertyVisitor& p) {
-      p.required("qom-type", type, "kind of the object");
-      p.required("id", id, "its name");
-      p.field("limits", limits, "what may pass in a second");
-    }
-  } group;
-  const Value given =
-      option.starts_with('{') ? TRY(parse_json(option)) : TRY(parse_keyval(option, "qom-type"));
-  const Value* type = given.find("qom-type");
-  if (!type || *type != Value("throttle-group")) return secrets_.add(option);
-  TRY(read_properties(group, given, "object"));
-  return graph_.throttle_groups().add(group.id, group.limits);
 }
 
 Result<NodePtr> ImageSession::open_node(const std::string& name, const OpenImage& how) {
@@ -128,6 +73,7 @@ Result<NodePtr> ImageSession::open_node(const std::string& name, const OpenImage
   options.read_only = !how.writable;
   options.force_share = how.force_share;
   options.no_backing = how.no_backing;
+  options.no_io = how.no_io;
   options.cache = how.cache.node;
   options.aio = how.aio;
   options.more = how.more.is_null() ? Value::object() : how.more;

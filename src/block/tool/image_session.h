@@ -6,6 +6,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -20,28 +21,12 @@ struct CacheMode {
 };
 Result<CacheMode> parse_cache_mode(std::string_view name);
 
-// The objects of --object: secrets by id (raw or base64; in the option, or in a file), and
-// credentials for TLS.
-class SecretObjects {
- public:
-  // "secret,id=s0,file=/x,format=base64", or JSON. Other kinds are Errc::Unsupported.
-  Result<void> add(std::string_view option);
-  Result<std::string> find(std::string_view id) const;
-  Result<std::shared_ptr<const TlsCredentials>> find_tls(std::string_view id) const;
-
- private:
-  Result<void> add_secret(const Value& given);
-  Result<void> check_new(const std::string& id) const;
-
-  std::map<std::string, std::string, std::less<>> secrets_;
-  std::map<std::string, std::shared_ptr<const TlsCredentials>, std::less<>> tls_;
-};
-
 struct OpenImage {
   std::string format;  // empty: by its first bytes
   bool writable = false;
   bool force_share = false;
   bool no_backing = false;
+  bool no_io = false;              // only to tell about it
   bool image_opts = false;         // the name is options, not a file name
   bool unmap = true;               // zeroing and discarding may give space back
   std::string aio = {};            // of the file below; empty: what it likes best
@@ -56,16 +41,17 @@ class ImageSession {
  public:
   ImageSession();
   Graph& graph() { return graph_; }
-  SecretObjects& secrets() { return secrets_; }
-  // What --object says: a secret, or a throttle-group.
+  // What --object says: a secret, a throttle-group, or credentials for TLS; "secret,id=s0,file=/x",
+  // or JSON.
   Result<void> add_object(std::string_view option);
-  const SecretObjects& secrets() const { return secrets_; }
+  Result<std::shared_ptr<const TlsCredentials>> find_tls(std::string_view id) const;
   Result<NodePtr> open_node(const std::string& name, const OpenImage& how);
   // The same, with this program as its user.
   Result<Child> open(const std::string& name, const OpenImage& how);
 
  private:
-  SecretObjects secrets_;
+  std::map<std::string, std::shared_ptr<const TlsCredentials>, std::less<>> tls_;
+  std::set<std::string> objects_;
   Graph graph_;
 };
 

@@ -4,6 +4,7 @@
 // Example: `command<&blockdev_add>("blockdev-add", "Open a node")`
 #pragma once
 
+#include "block/core/throttle.h"
 #include "control/monitor/command.h"
 
 namespace menura {
@@ -28,5 +29,13 @@ struct BlockResize {
   void describe(PropertyVisitor& p);
 };
 Result<Nothing> block_resize(MonitorTarget& target, const BlockResize& arguments);
+
+// Zeroes all over: no limits any more.
+struct BlockThrottle {
+  std::optional<std::string> device, id, group;
+  ThrottleLimits limits;
+  void describe(PropertyVisitor& p);
+};
+Result<Nothing> block_set_io_throttle(MonitorTarget& target, const BlockThrottle& arguments);
 
 }  // namespace menura

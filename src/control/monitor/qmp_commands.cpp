@@ -80,6 +80,8 @@ constexpr Command kCommands[] = {
     command<&blockdev_add>("blockdev-add", "Open a node of the image graph"),
     command<&blockdev_del>("blockdev-del", "Close a node that nobody uses"),
     command<&block_resize>("block_resize", "Change the size of an image"),
+    command<&block_set_io_throttle>("block_set_io_throttle",
+                                    "Limit the bytes and requests of a drive's second"),
     command<&nbd_server_start>("nbd-server-start", "Listen for NBD clients"),
     command<&nbd_server_add>("nbd-server-add", "Export a drive or node to NBD clients"),
     command<&nbd_server_remove>("nbd-server-remove", "Export it no more"),

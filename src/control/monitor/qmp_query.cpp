@@ -185,8 +185,12 @@ void BlockReply::Inserted::describe(PropertyVisitor& p) {
   p.field("backing_file_depth", backing_depth);
   p.field("encrypted", encrypted);
   p.field("detect_zeroes", detect_zeroes);
-  for (const char* limit : {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"})
-    p.field(limit, unlimited);
+  p.field("bps", limits.bps_total.mean);
+  p.field("bps_rd", limits.bps_read.mean);
+  p.field("bps_wr", limits.bps_write.mean);
+  p.field("iops", limits.iops_total.mean);
+  p.field("iops_rd", limits.iops_read.mean);
+  p.field("iops_wr", limits.iops_write.mean);
   p.field("image", image);
   p.field("cache", cache);
   p.field("write_threshold", unlimited);
@@ -230,6 +234,7 @@ Result<std::vector<BlockReply>> query_block(MonitorTarget& target, const Nothing
                      .removable = drive->options.media == DriveOptions::Media::Cdrom};
     if (drive->disk) {
       reply.inserted = tell_of(drive->disk->node());
+      if (const Throttle* limits = drive->disk->limits()) reply.inserted->limits = limits->limits();
       reply.inserted->cache.writeback = drive->disk->cache() == ImageDisk::Cache::Writeback;
     }
     replies.push_back(std::move(reply));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "block/core/node.h"
+#include "block/core/throttle.h"
 #include "control/monitor/command.h"
 #include "control/monitor/qmp_introspect.h"
 #include "memory/ram.h"
@@ -116,6 +117,7 @@ struct BlockReply {
     u32 backing_depth = 0;
     bool encrypted = false;
     DetectZeroes detect_zeroes = DetectZeroes::Off;
+    ThrottleLimits limits;
     Image image;
     Cache cache;
     void describe(PropertyVisitor& p);

@@ -16,16 +16,14 @@ namespace menura {
 namespace {
 
 constexpr std::string_view kFormats[] = {"raw", "base64"};
-constexpr u64 kMaxSecret = MiB;
 
 template <class Config>
 std::vector<PropertyInfo> properties_of() {
   return list_properties(Config{});
 }
 
-constexpr std::string_view kSecret = "secret";
 constexpr ObjectKind kKinds[] = {
-    {kSecret, "a password or key that other options refer to by its id",
+    {kSecretObject, "a password or key that other options refer to by its id",
      properties_of<SecretConfig>, shape_of<SecretConfig>},
     {"memory-backend-ram", "guest memory", properties_of<BackendOptions>, shape_of<BackendOptions>},
     {"memory-backend-memfd", "guest memory that other processes can share",
@@ -38,6 +36,8 @@ constexpr ObjectKind kKinds[] = {
      shape_of<RngRandomConfig>},
     {Netdevs::kFilterDump, "frames of a network back end, captured to a file",
      properties_of<FilterDumpOptions>, shape_of<FilterDumpOptions>},
+    {kThrottleGroupObject, "limits on the bytes and requests of a second, shared by disks",
+     properties_of<ThrottleGroupConfig>, shape_of<ThrottleGroupConfig>},
     {"tls-creds-anon", "TLS that is secret from listeners, but knows no names",
      properties_of<TlsAnonConfig>, shape_of<TlsAnonConfig>},
     {"tls-creds-psk", "TLS by keys that both ends have", properties_of<TlsPskConfig>,
@@ -47,14 +47,6 @@ constexpr ObjectKind kKinds[] = {
 };
 
 }  // namespace
-
-std::span<const std::string_view> enum_names(SecretConfig::Format) { return kFormats; }
-
-void SecretConfig::describe(PropertyVisitor& p) {
-  p.field("data", data, "the secret itself (other users see the command line: prefer file)");
-  p.field("file", file, "a file that holds it");
-  p.field("format", format, "how it is written there");
-}
 
 void RngRandomConfig::describe(PropertyVisitor& p) {
   p.field("filename", filename, "/dev/urandom or /dev/random");
@@ -98,18 +90,13 @@ Result<void> Objects::create(const NamedOptions& options) {
       return fail(Errc::Exists, "There is an object '{}' already", options.id);
   const ObjectKind* kind = TRY(find_object_kind(options.name));
   Object object{.id = options.id, .kind = std::string(kind->name)};
-  if (kind->name == kSecret) {
-    SecretConfig config;
-    TRY(read_properties(config, options.options, format("Object {}", options.id)));
-    object.secret = TRY(read_secret(config), "Object {}", options.id);
+  if (Drives::is_object_kind(kind->name)) {
+    // The machine has made those it was started with.
+    if (!machine_.drives().has_object(options)) TRY(machine_.drives().create_object(options));
   } else if (kind->name == kRngBuiltin || kind->name == kRngRandom) {
     TRY(check_rng(options));
   } else if (kind->name == Netdevs::kFilterDump) {
     TRY(machine_.netdevs().create_filter(options));
-  } else if (TlsObjects::is_kind(kind->name)) {
-    // The machine has made those it was started with.
-    TlsObjects& tls = machine_.drives().tls();
-    if (!tls.find(options.id)) TRY(tls.create(options));
   } else if (std::ranges::find(machine_.config().objects, options.id, &NamedOptions::id) !=
              machine_.config().objects.end()) {
     object.in_use = true;  // the machine has made it
@@ -122,30 +109,18 @@ Result<void> Objects::create(const NamedOptions& options) {
   return {};
 }
 
-Result<std::vector<std::byte>> Objects::read_secret(const SecretConfig& config) const {
-  if (config.data.has_value() == !config.file.empty())
-    return fail(Errc::InvalidArgument, "expected either data or file");
-  const std::string text = config.data ? *config.data : TRY(read_file(config.file, kMaxSecret));
-  if (config.format == SecretConfig::Format::Base64) return base64_decode(trim(text));
-  const ConstBytes bytes = bytes_of(text);
-  return std::vector<std::byte>(bytes.begin(), bytes.end());
-}
-
 Result<void> Objects::remove(std::string_view id) {
   const auto at = std::ranges::find(objects_, id, &Object::id);
   if (at == objects_.end()) return fail(Errc::InvalidArgument, "There is no object '{}'", id);
   if (at->in_use) return fail(Errc::Busy, "Object '{}' is in use", id);
   machine_.netdevs().remove_filter(id);
-  machine_.drives().tls().remove(id);
+  TRY(machine_.drives().remove_object(at->kind, id));
   objects_.erase(at);
   return {};
 }
 
-Result<std::vector<std::byte>> Objects::secret(std::string_view id) const {
-  const auto at = std::ranges::find(objects_, id, &Object::id);
-  if (at == objects_.end() || at->kind != kSecret)
-    return fail(Errc::NotFound, "There is no secret '{}'", id);
-  return at->secret;
+Result<std::string> Objects::secret(std::string_view id) const {
+  return machine_.drives().graph().secrets().find(id);
 }
 
 }  // namespace menura

@@ -1,4 +1,4 @@
-// Objects: what -object and object-add make: secrets, and descriptions of memory.
+// Objects: what -object and object-add make: secrets, limits, credentials, memory.
 //
 // Owner: the program's session; the kinds are a constant table. Threads: under the machine lock.
 // Example: `TRY(objects.create({.name = "secret", .id = "s0", .options = ...}));`
@@ -13,16 +13,6 @@
 #include "machine/machine.h"
 
 namespace menura {
-
-// A password or key: given as text or in a file, plain or in base64.
-struct SecretConfig {
-  enum class Format : u8 { Raw, Base64 };
-  std::optional<std::string> data;
-  std::string file;
-  Format format = Format::Raw;
-  void describe(PropertyVisitor& p);
-};
-std::span<const std::string_view> enum_names(SecretConfig::Format);
 
 // Where a virtio-rng has its bytes from: the machine's Tape, which has them from the host. A guest
 // gets the same quality under every name.
@@ -58,16 +48,13 @@ class Objects {
   struct Object {
     std::string id;
     std::string kind;
-    std::vector<std::byte> secret;  // of a secret
     bool in_use = false;
   };
   const std::vector<Object>& all() const { return objects_; }
   // A secret's content, for whoever is told its id.
-  Result<std::vector<std::byte>> secret(std::string_view id) const;
+  Result<std::string> secret(std::string_view id) const;
 
  private:
-  Result<std::vector<std::byte>> read_secret(const SecretConfig& config) const;
-
   // Wiring
   Machine& machine_;
   // State
