@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -130,6 +131,43 @@ TEST_P(ImageDiskTest, RefusesClearly) {
   EXPECT_EQ(error_of({.op = DiskOp::Read, .offset = kSize - 512, .data = buffer}),
             format("Access of 4096 bytes at {} on a disk of {} bytes", kSize - 512, kSize));
   EXPECT_NE(error_of({.op = DiskOp::Read, .offset = ~u64{0}, .data = buffer}), "");
+}
+
+// Sixteen requests that must wait, four workers: another disk's requests are not kept waiting by them.
+TEST_P(ImageDiskTest, ThrottledRequestsTakeNoWorkers) {
+  ASSERT_TRUE(graph.throttle_groups().add("slow", {.iops_total = {.mean = 1}}));
+  Value filter = Value::object();
+  filter.set("driver", "throttle");
+  filter.set("throttle-group", "slow");
+  Value below = Value::object();
+  below.set("driver", GetParam());
+  below.set("filename", path);
+  filter.set("file", std::move(below));
+  Child user = Child::attach(graph.open(std::move(filter)).value(),
+                             {"a test", "root", {kConsistentRead | kWrite, kConsistentRead}})
+                   .value();
+  std::vector<std::byte> buffer(16 * 4096);
+  unsigned done = 0;
+  bool other_done = false;
+  {
+    const MachineLock::Guard guard(lock);
+    disk = std::make_unique<ImageDisk>(ImageDisk::Wiring{*loop, *engine, pool}, std::move(user),
+                                       ImageDisk::Cache::Writeback);
+    for (unsigned i = 0; i < 16; i++)
+      disk->submit({.op = DiskOp::Write,
+                    .offset = i * 64 * KiB,
+                    .data = Bytes(buffer).subspan(i * 4096, 4096),
+                    .done = [&](const Result<void>& r) { done += r.ok(); }});
+  }
+  pool.submit([] {}, [&] { other_done = true; });
+  while (!other_done) loop->run_once(-1);
+  EXPECT_LT(done, 16u);
+  const auto began = std::chrono::steady_clock::now();
+  while (done < 2) loop->run_once(-1);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(20));
+  const MachineLock::Guard guard(lock);
+  disk->drain();  // makes nobody wait
+  EXPECT_EQ(done, 16u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, ImageDiskTest, testing::Values("raw", "qcow2"),

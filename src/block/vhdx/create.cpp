@@ -34,7 +34,7 @@ std::vector<std::byte> file_type() {
 }
 
 // All blocks' entries, a piece at a time; fixed disks have their places at once.
-Result<void> write_bat(Node& file, const Layout& layout, const CreateOptions& options) {
+Result<void> write_bat(Node& file, const DiskLayout& layout, const CreateOptions& options) {
   const bool fixed = options.subformat == Subformat::Fixed;
   const u64 state = fixed ? kFullyPresent : options.block_state_zero ? kZero : kNotPresent;
   if (state == kNotPresent) return {};
@@ -71,7 +71,7 @@ void CreateOptions::describe(PropertyVisitor& p) {
 Result<void> create(CreateContext& context) {
   CreateOptions options;
   TRY(read_properties(options, context.options, "vhdx"));
-  Layout layout;
+  DiskLayout layout;
   layout.disk_size = options.size ? options.size->bytes : context.size;
   layout.block =
       options.block_size.bytes ? options.block_size.bytes : usual_block_size(layout.disk_size);

@@ -160,7 +160,7 @@ Result<void> Headers::write(Node& file) {
 
 namespace {
 
-Result<void> read_regions(Node& file, Layout& layout) {
+Result<void> read_regions(Node& file, DiskLayout& layout) {
   std::vector<std::byte> table(kRegionTableBytes);
   const auto is_valid = [&] {
     return load_le<u32>(table) == kRegionSignature &&
@@ -190,7 +190,7 @@ Result<void> read_regions(Node& file, Layout& layout) {
   return {};
 }
 
-Result<void> read_item(Node& file, Layout& layout, ConstBytes entry) {
+Result<void> read_item(Node& file, DiskLayout& layout, ConstBytes entry) {
   const Guid kind = guid_at(entry, 0);
   const u64 offset = load_le<u32>(entry, 16);
   std::array<std::byte, 8> value{};
@@ -215,8 +215,8 @@ Result<void> read_item(Node& file, Layout& layout, ConstBytes entry) {
 
 }  // namespace
 
-Result<Layout> Layout::read(Node& file) {
-  Layout layout;
+Result<DiskLayout> DiskLayout::read(Node& file) {
+  DiskLayout layout;
   TRY(read_regions(file, layout));
   std::vector<std::byte> table(kMetadataTableBytes);
   TRY(file.read_or_zero(layout.metadata, table));
@@ -240,7 +240,7 @@ Result<Layout> Layout::read(Node& file) {
   return layout;
 }
 
-std::vector<std::byte> Layout::region_table() const {
+std::vector<std::byte> DiskLayout::region_table() const {
   std::vector<std::byte> b(kRegionTableBytes);
   store_le<u32>(b, 0, kRegionSignature);
   store_le<u32>(b, 8, 2);
@@ -256,7 +256,7 @@ std::vector<std::byte> Layout::region_table() const {
   return b;
 }
 
-std::vector<std::byte> Layout::metadata_region(bool fixed) const {
+std::vector<std::byte> DiskLayout::metadata_region(bool fixed) const {
   std::vector<std::byte> b(kMetadataTableBytes + 4096);
   store_le<u64>(b, 0, kMetadataSignature);
   store_le<u16>(b, 10, 5);

@@ -1,7 +1,7 @@
 // The VHDX format's structures as values. All integers are little-endian.
 //
 // Owner: block/vhdx. Threads: values. Spec: [MS-VHDX] chapter 2; names as there.
-// Example: `Headers h = TRY(Headers::read(*file));  Layout l = TRY(Layout::read(*file));`
+// Example: `Headers h = TRY(Headers::read(*file));  DiskLayout l = TRY(DiskLayout::read(*file));`
 #pragma once
 
 #include <array>
@@ -48,7 +48,7 @@ struct Headers {
 };
 
 // What the regions and the metadata say.
-struct Layout {
+struct DiskLayout {
   u64 bat = 0, bat_length = 0;
   u64 metadata = 0, metadata_length = 0;
   u64 disk_size = 0;
@@ -56,7 +56,7 @@ struct Layout {
   u32 logical_sector = 512, physical_sector = 4096;
   u64 end = kHeaderSection;  // behind all regions
 
-  static Result<Layout> read(Node& file);
+  static Result<DiskLayout> read(Node& file);
   u64 blocks() const { return (disk_size + block - 1) / block; }
   // After so many blocks stands an entry for a sector bitmap.
   u64 chunk_ratio() const { return (u64{1} << 23) * logical_sector / block; }

@@ -25,7 +25,7 @@ class VhdxImage final : public SparseImage {
       return fail(Errc::Corrupt, "It does not begin as a VHDX image does");
     Headers headers = TRY(Headers::read(*file));
     const bool replayed = TRY(settle_log(context, *file, headers));
-    const Layout layout = TRY(Layout::read(*file));
+    const DiskLayout layout = TRY(DiskLayout::read(*file));
     std::unique_ptr<VhdxImage> image(new VhdxImage(headers, layout, !context.read_only(), file));
     image->replayed_ = replayed;
     return std::unique_ptr<Image>(std::move(image));
@@ -41,7 +41,7 @@ class VhdxImage final : public SparseImage {
   }
 
  private:
-  VhdxImage(const Headers& headers, const Layout& layout, bool writable, const Child& file)
+  VhdxImage(const Headers& headers, const DiskLayout& layout, bool writable, const Child& file)
       : SparseImage({layout.disk_size, layout.block, std::max(layout.end, log_end(headers, file))},
                     writable, file),
         layout_(layout),
@@ -129,7 +129,7 @@ class VhdxImage final : public SparseImage {
   }
 
   // Configuration
-  const Layout layout_;
+  const DiskLayout layout_;
   // State
   Headers headers_;
   u64 sequence_ = 1;  // of the next log entry
