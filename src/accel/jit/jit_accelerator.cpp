@@ -47,6 +47,8 @@ constexpr u32 kSharedEdx = 0x0183'f3ff;  // bits that AMD repeats from leaf 1
 // Made by our own APIC, whatever the host has.
 constexpr u32 kX2apic = 1u << 21, kTscDeadline = 1u << 24;
 constexpr u32 kPcid = 1u << 17;
+// The board says which CPU shares what.
+constexpr u32 kTopologyExtensions = 1u << 22;
 
 }  // namespace
 
@@ -77,7 +79,7 @@ std::vector<CpuidEntry> offered_cpuid() {
   add(e);
   e = host(0x8000'0001);
   const bool amd = e.edx & 1;  // FPU, which Intel leaves 0 here
-  e.ecx &= kExtendedEcx;
+  e.ecx = (e.ecx & kExtendedEcx) | (amd ? kTopologyExtensions : 0);
   e.edx = (e.edx & kExtendedEdx) | (amd ? host(1).edx & k1Edx & kSharedEdx : 0);
   e.ebx = 0;
   add(e);
