@@ -16,6 +16,13 @@ class Assembler : public Xbyak::CodeGenerator {
  public:
   Assembler(const Layout& layout, u8* at, size_t room) : CodeGenerator(room, at), layout_(layout) {}
 
+  // Goes on somewhere else.
+  void begin(u8* at, size_t room) {
+    reset();
+    top_ = at;
+    maxSize_ = room;
+  }
+
   const Layout& layout() const { return layout_; }
   const Xbyak::Reg64 t0 = r10, t1 = r11;
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <deque>
+#include <span>
+#include <vector>
 
 #include "base/bits.h"
 #include "base/check.h"
@@ -33,14 +34,17 @@ constexpr i64 kReach = 256;
 // Emits one block: the hot part in order, then the cold parts.
 class BlockWriter {
  public:
-  BlockWriter(const Layout& layout, const ir::Block& block, u8* at, size_t room,
-              const Routines& routines, u64 origin)
-      : a_(layout, at, room),
-        l_(layout),
+  BlockWriter(Assembler& assembler, const ir::Block& block, size_t room, const Routines& routines,
+              u64 origin)
+      : a_(assembler),
+        l_(assembler.layout()),
         b_(block),
         routines_(routines),
         room_(room),
-        origin_(origin) {}
+        origin_(origin) {
+    cold_.reserve(2 * block.pcs.size() + 8);
+    out_.sites.reserve(2 * block.pcs.size());
+  }
 
   Compiled write() {
     entries();
@@ -80,8 +84,10 @@ class BlockWriter {
       RareTsc,
       Foreign
     } kind;
-    Cold* description = nullptr;  // of Rare: a Foreign
-    Label here, back;
+    u8 jumps = 0;
+    std::array<u32, 2> fields{};  // displacements of the jumps to it
+    u32 back = 0;                 // where it goes on
+    size_t description = 0;       // of Rare: a Foreign, as index
     u64 pc = 0;
     u64 info = 0;
     u16 insn = 0;
@@ -99,11 +105,31 @@ class BlockWriter {
   };
   enum class Flags : u8 { Host, Saved, Both };  // where the guest's are
 
+  // Good until the next one is made.
   Cold& cold(Cold::Kind kind) {
     Cold& c = cold_.emplace_back();
     c.kind = kind;
     return c;
   }
+  void displacement_to(Cold& c) {
+    c.fields[c.jumps++] = here();
+    a_.dd(0);
+  }
+  void jump_to(Cold& c) {
+    a_.db(0xe9);
+    displacement_to(c);
+  }
+  enum Condition : unsigned { AboveOrEqual = 3, NotEqual = 5, Above = 7 };  // or any other of x86's
+  void jump_if(unsigned condition, Cold& c) {
+    a_.db(0x0f);
+    a_.db(static_cast<int>(0x80 | condition));
+    displacement_to(c);
+  }
+  void arrive(Cold& c) {
+    for (const u32 field : std::span(c.fields).first(c.jumps))
+      a_.rewrite(field, static_cast<u32>(here() - (field + 4)), 4);
+  }
+  void go_back(const Cold& c) { a_.jmp(address(a_.getCode() + c.back), kNear); }
 
   u32 here() const { return static_cast<u32>(a_.getSize()); }
 
@@ -281,7 +307,7 @@ class BlockWriter {
     c.flags_saved = flags_ != Flags::Host;
     if (!live) {
       a_.cmp(a_.field32(l_.poll), 0);
-      a_.jne(c.here, kNear);
+      jump_if(NotEqual, c);
       lose_host_flags();
       return;
     }
@@ -290,7 +316,7 @@ class BlockWriter {
     a_.mov(a_.t0, a_.rcx);
     a_.mov(a_.ecx, a_.field32(l_.poll));
     a_.jrcxz(quiet);
-    a_.jmp(c.here, kNear);
+    jump_to(c);
     a_.L(quiet);
     a_.mov(a_.rcx, a_.t0);
   }
@@ -333,10 +359,9 @@ class BlockWriter {
   }
   // Where the engine executes the operation's instruction and comes back. The flags are left.
   Cold& rarely(Cold::Kind kind, const Op& op) {
-    Cold& data = cold(Cold::Foreign);
-    data.info = op.native;
+    cold(Cold::Foreign).info = op.native;
     Cold& c = cold(kind);
-    c.description = &data;
+    c.description = cold_.size() - 2;
     c.pc = op.imm;
     return c;
   }
@@ -345,9 +370,9 @@ class BlockWriter {
     leave_flags(op);
     Cold& c = rarely(Cold::Rare, op);
     a_.cmp(a_.field32(l_.interrupt), 0);
-    a_.jne(c.here, kNear);
+    jump_if(NotEqual, c);
     a_.or_(a_.byte[a_.rsp + (l_.rflags + 1)], 2);
-    a_.L(c.back);
+    c.back = here();
   }
 
   void swap_gs() {
@@ -380,13 +405,13 @@ class BlockWriter {
     a_.shl(a_.rdx, 32);
     a_.or_(a_.rax, a_.rdx);
     a_.cmp(a_.rax, a_.field(l_.tsc_until));
-    a_.jae(c.here, kNear);
+    jump_if(AboveOrEqual, c);
     a_.add(a_.rax, a_.field(l_.tsc_offset));
     a_.mov(a_.rdx, a_.rax);
     a_.shr(a_.rdx, 32);
     a_.mov(a_.eax, a_.eax);
     if (op.taken) a_.mov(a_.ecx, a_.field32(l_.tsc_aux));
-    a_.L(c.back);
+    c.back = here();
   }
 
   void stash_flags(const Op& op) {
@@ -411,8 +436,8 @@ class BlockWriter {
     Cold& c = rarely(Cold::Rare, op);
     a_.call(address(routines[static_cast<size_t>(std::countr_zero(op.size))]));
     a_.test(a_.rcx, a_.rcx);
-    a_.jnz(c.here, kNear);
-    a_.L(c.back);
+    jump_if(NotEqual, c);
+    c.back = here();
   }
 
   // stash = how far the bit is from the address, in bytes.
@@ -435,7 +460,7 @@ class BlockWriter {
     c.pc = b_.pcs[op.insn];
     c.info = exit_info(ExitReason::Step);
     c.flags_saved = true;
-    a_.ja(c.here, kNear);
+    jump_if(Above, c);
   }
 
   // Uses a pointer that the block keeps, if it is good for the access.
@@ -518,10 +543,10 @@ class BlockWriter {
     c.insn = op.insn;
     c.shared = known != nullptr;
     lose_host_flags();
-    a_.ja(c.here, kNear);
+    jump_if(Above, c);
     a_.gs();
     a_.mov(a_.t1, a_.ptr[a_.t1 + table + 8]);
-    a_.L(c.back);
+    c.back = here();
     // The instruction adds it again.
     if (of_bit) a_.sub(a_.t0, a_.field(l_.stash));
     p_ = {Pointer::Sum};
@@ -543,7 +568,7 @@ class BlockWriter {
       // cmp r10, gs:[disp32], which Xbyak cannot say
       for (int byte : {0x65, 0x4c, 0x3b, 0x14, 0x25}) a_.db(byte);
       a_.dd(entry + field);
-      a_.jne(c.here, kNear);
+      jump_if(NotEqual, c);
     }
     lose_host_flags();
   }
@@ -671,8 +696,13 @@ class BlockWriter {
   void step(const Op& op) {
     Cold& c = cold(Cold::Foreign);
     c.info = op.native;
-    a_.lea(a_.t1, a_.ptr[a_.rip + c.here]);
+    lea_t1(c);
     call_step(op.imm);
+  }
+  // r11 = where the cold part lies.
+  void lea_t1(Cold& c) {
+    for (int byte : {0x4c, 0x8d, 0x1d}) a_.db(byte);
+    displacement_to(c);
   }
   // Never comes back: the instruction must be fetched.
   void last_step(const Op& op) {
@@ -725,29 +755,7 @@ class BlockWriter {
       Cold& c = cold(Cold::Far);
       c.pc = op.taken;
       c.flags_saved = flags_ != Flags::Host;
-      jump_if(op.condition, c.here);
-    }
-  }
-
-  // Xbyak names conditions by functions.
-  void jump_if(unsigned condition, const Label& to) {
-    switch (condition) {
-      case 0x0: return a_.jo(to, kNear);
-      case 0x1: return a_.jno(to, kNear);
-      case 0x2: return a_.jb(to, kNear);
-      case 0x3: return a_.jae(to, kNear);
-      case 0x4: return a_.je(to, kNear);
-      case 0x5: return a_.jne(to, kNear);
-      case 0x6: return a_.jbe(to, kNear);
-      case 0x7: return a_.ja(to, kNear);
-      case 0x8: return a_.js(to, kNear);
-      case 0x9: return a_.jns(to, kNear);
-      case 0xa: return a_.jp(to, kNear);
-      case 0xb: return a_.jnp(to, kNear);
-      case 0xc: return a_.jl(to, kNear);
-      case 0xd: return a_.jge(to, kNear);
-      case 0xe: return a_.jle(to, kNear);
-      default: return a_.jg(to, kNear);
+      jump_if(op.condition, c);
     }
   }
 
@@ -770,7 +778,7 @@ class BlockWriter {
 
   void emit(Cold& c) {
     if (c.kind == Cold::Foreign) return;  // data, behind all code
-    a_.L(c.here);
+    arrive(c);
     switch (c.kind) {
       case Cold::SlowLoad: slow(c, l_.load_table, routines_.slow_load); break;
       case Cold::SlowStore: slow(c, l_.store_table, routines_.slow_store); break;
@@ -783,10 +791,10 @@ class BlockWriter {
         a_.mov(a_.rdx, a_.t1);
         [[fallthrough]];
       case Cold::Rare:
-        a_.lea(a_.t1, a_.ptr[a_.rip + c.description->here]);
+        lea_t1(cold_[c.description]);
         a_.mov(a_.t0, c.pc);
         a_.call(address(routines_.step));
-        a_.jmp(c.back, kNear);
+        go_back(c);
         break;
       case Cold::Link: {
         Link& link = out_.links[c.info];
@@ -800,7 +808,7 @@ class BlockWriter {
 
   void emit_foreign(Cold& c) {
     while (reinterpret_cast<u64>(a_.getCurr()) & 7) a_.db(0);
-    a_.L(c.here);
+    arrive(c);
     for (std::byte byte : b_.foreigns[c.info].bytes) a_.db(static_cast<u8>(byte));
   }
 
@@ -812,7 +820,7 @@ class BlockWriter {
     a_.call(address(routine));
     out_.sites.push_back(
         {.offset = static_cast<u32>(a_.getSize()), .insn = c.insn, .flags_saved = true});
-    a_.jmp(c.back, kNear);
+    go_back(c);
   }
 
   // Accesses in two pages: by a block that checks each of them. r10 = address.
@@ -834,14 +842,14 @@ class BlockWriter {
 
   using Pointer = Assembler::Pointer;
 
-  Assembler a_;
+  Assembler& a_;
   const Layout& l_;
   const ir::Block& b_;
   const Routines& routines_;
   const size_t room_;
   const u64 origin_;
   Compiled out_;
-  std::deque<Cold> cold_;
+  std::vector<Cold> cold_;
   Flags flags_ = Flags::Host;
   Pointer p_;
   Values values_;
@@ -863,7 +871,13 @@ Routines Emitter::routines(u8* at, size_t room) {
 Compiled Emitter::compile(const ir::Block& block, u8* at, size_t room, const Routines& routines,
                           u64 origin) {
   if (room < kMaxOpBytes) return {};
-  return BlockWriter(layout_, block, at, room, routines, origin).write();
+  // To make one takes as long as ten guest instructions.
+  thread_local std::unique_ptr<Assembler> assembler;
+  thread_local const Emitter* made_by = nullptr;
+  if (made_by != this) assembler = std::make_unique<Assembler>(layout_, at, room);
+  made_by = this;
+  assembler->begin(at, room);
+  return BlockWriter(*assembler, block, room, routines, origin).write();
 }
 
 }  // namespace menura::x64

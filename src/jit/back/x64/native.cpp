@@ -86,14 +86,27 @@ class Placement {
       return moved_[i].host;
     }
     const unsigned host = take();
-    // Always loaded: a narrow write keeps the rest, and another operand may read it.
+    // A narrow write keeps the rest.
     const Xbyak::Reg64 to(static_cast<int>(host));
     if (is_pinned(o.number))
       a_.mov(to, a_.host(o.number));
-    else
+    else if (!overwritten(o))
       a_.mov(to, a_.home(o.number));
     moved_[moved_count_++] = {o.number, host, o.written};
     return host;
+  }
+
+  // Whether the instruction replaces all of the register without a look at it: the usual ones.
+  bool overwritten(const Operand& o) const {
+    if (!o.written || o.read || o.bytes < 4) return false;
+    const auto same = [&](const Operand& other) {
+      return &other != &o && other.kind == Operand::General && other.number == o.number;
+    };
+    if (same(n_.reg) || same(n_.rm) || same(n_.vvvv)) return false;
+    const u8 code = n_.opcode;
+    if (n_.map == ir::Native::Two) return (code & 0xf6) == 0xb6;  // MOVZX, MOVSX
+    const bool moves = code == 0x89 || code == 0x8b || code == 0x63 || code == 0xc7;
+    return n_.map == ir::Native::One && (moves || (code & 0xf8) == 0xb8);
   }
 
   unsigned take() {
