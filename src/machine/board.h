@@ -15,6 +15,7 @@
 #include "accel/accelerator.h"
 #include "base/result.h"
 #include "cpu/x86/state.h"
+#include "hw/core/device.h"
 #include "machine/boot_order.h"
 #include "machine/config.h"
 
@@ -52,6 +53,16 @@ class Board {
   virtual void press_power_button() = 0;
   // After the reset that ends a suspension to RAM.
   virtual void wake(WakeCause cause) = 0;
+
+  // device_add and device_del, while the machine is there. An eject waits for the guest.
+  virtual Result<void> plug(const NamedOptions& device) {
+    return fail(Errc::Unsupported, "This machine takes no {} while it runs", device.name);
+  }
+  virtual Result<void> unplug(Device& device) {
+    return fail(Errc::Unsupported, "This machine does not let {} go while it runs", device.id());
+  }
+  // A slot let a function go: the device behind it is no more.
+  virtual void ejected(Device&) {}
 
   // For devices that users add; null, or not connected, where the board has none.
   virtual PciBus* pci_bus() { return nullptr; }

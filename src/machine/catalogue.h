@@ -28,6 +28,8 @@ struct DeviceKind {
   // Reads the options (without driver and id), makes the device and plugs it.
   Result<std::unique_ptr<Device>> (*make)(Machine& machine, const std::string& id,
                                           const Value& options);
+  // Other devices may hang on it, by which it stays as long as the machine.
+  bool has_buses = false;
 };
 
 // A device of the boards themselves whose properties -global sets.

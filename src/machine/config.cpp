@@ -15,7 +15,7 @@ constexpr std::string_view kOnOffAuto[] = {"off", "on", "auto"};
 constexpr std::string_view kIrqchip[] = {"off", "on", "split", "auto"};
 constexpr std::string_view kRtcClock[] = {"host", "rt", "vm"};
 constexpr std::string_view kDriftFix[] = {"none", "slew"};
-constexpr std::string_view kInterface[] = {"ide", "pflash", "none", "virtio"};
+constexpr std::string_view kInterface[] = {"ide", "pflash", "none", "virtio", "floppy"};
 constexpr std::string_view kMedia[] = {"disk", "cdrom"};
 constexpr std::string_view kCache[] = {"none", "writeback", "writethrough", "directsync", "unsafe"};
 constexpr std::string_view kDiscard[] = {"ignore", "unmap", "off", "on"};
@@ -44,6 +44,7 @@ void MachineOptions::describe(PropertyVisitor& p) {
   p.field("hpet", hpet, "high precision event timer");
   p.field("smm", smm, "system-management mode; auto: where the accelerator has it");
   p.field("acpi", acpi, "ACPI tables and power management");
+  p.field("hmat", hmat, "tell of the memory's speeds (-numa hmat-lb, hmat-cache)");
   p.field("max-ram-below-4g", max_ram_below_4g, "RAM below the PCI hole");
   p.field("memory-backend", memory_backend, "id of the object that is the RAM");
   p.field("pflash0", pflash[0], "id of the drive or node that is the firmware's flash");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "machine/numa_options.h"
 #include "state/properties.h"
 
 namespace menura {
@@ -30,6 +31,7 @@ struct MachineOptions {
   OnOffAuto hpet = OnOffAuto::On;
   OnOffAuto smm = OnOffAuto::Auto;
   bool acpi = true;
+  bool hmat = false;
   std::optional<Size> max_ram_below_4g;
   std::string memory_backend;
   std::array<std::string, 2> pflash;  // nodes or drives: the system flash
@@ -121,7 +123,7 @@ struct ActionOptions {
 
 // -drive, -hda, -cdrom
 struct DriveOptions {
-  enum class Interface : u8 { Ide, Pflash, None, Virtio };
+  enum class Interface : u8 { Ide, Pflash, None, Virtio, Floppy };
   enum class Media : u8 { Disk, Cdrom };
   // The caches between guest and disk, as one word: none, writeback, writethrough, directsync, unsafe.
   enum class Cache : u8 { None, Writeback, Writethrough, Directsync, Unsafe };
@@ -162,31 +164,14 @@ struct NamedOptions {
   Value options = Value::object();  // without name and id
 };
 
-// -numa node: a part of the CPUs and of the RAM that are near to each other.
-struct NumaNode {
-  u32 id = 0;
-  std::vector<u32> cpus = {};  // by index
-  std::string memdev = {};     // a memory object; empty: no memory
-};
-
-// -numa dist
-struct NumaDistance {
-  u32 src = 0;
-  u32 dst = 0;
-  u8 value = 0;
-  void describe(PropertyVisitor& p);
-};
-
-struct NumaOptions {
-  std::vector<NumaNode> nodes;
-  std::vector<NumaDistance> distances;
-};
-
 struct FirmwareOptions {
   std::string bios;  // a file name, searched among the firmware folders, or a path
   std::string kernel;
   std::string initrd;
   std::string append;
+  // -smbios and -acpitable, as given.
+  std::vector<std::string> smbios;
+  std::vector<std::string> acpi_tables;
 };
 
 struct MachineConfig {

@@ -126,6 +126,12 @@ Result<Drive*> Drives::use(NodePtr node, DriveOptions options) {
   return drives_.back().get();
 }
 
+void Drives::release(std::string_view id) {
+  std::erase_if(drives_, [&](const std::unique_ptr<Drive>& drive) {
+    return drive->plugged && drive->options.id == id;
+  });
+}
+
 Result<Drive*> Drives::take(std::string_view id) {
   std::vector<std::string_view> ids;
   for (const std::unique_ptr<Drive>& drive : drives_) {

@@ -42,6 +42,8 @@ class Drives {
   Result<void> open(const DriveOptions& options);
   // One that no controller has yet, or a node by its name; with did-you-mean.
   Result<Drive*> take(std::string_view id);
+  // Its controller is gone; a drive goes with it, and lets its node go.
+  void release(std::string_view id);
   const std::vector<std::unique_ptr<Drive>>& all() const { return drives_; }
   // By id; null when there is none.
   Drive* find(std::string_view id) const;

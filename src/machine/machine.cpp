@@ -69,7 +69,7 @@ Machine::~Machine() {
 Result<void> Machine::construct() {
   type_ = TRY(catalogue_.find_machine(config_.machine.type));
   topology_ = TRY(resolve_topology(config_.smp, type_->max_cpus));
-  numa_ = TRY(resolve_numa(config_.numa, topology_));
+  numa_ = TRY(resolve_numa(config_.numa, topology_, config_.machine.hmat));
   loop_ = TRY(EventLoop::create(*tape_, lock_));
   workers_ = std::make_unique<WorkerPool>(*loop_, kWorkers);
   io_engine_ = TRY(IoEngine::create(*loop_, *workers_));
@@ -100,6 +100,7 @@ Result<void> Machine::construct() {
   trace(kStartup, "cpus");
   TRY(create_cpus());
   reset_all(ResetKind::PowerOn);
+  built_ = true;
   trace(kStartup, "built");
   return {};
 }

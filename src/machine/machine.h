@@ -109,6 +109,9 @@ class Machine {
   const NumaLayout& numa() const { return numa_; }
   std::span<const std::unique_ptr<VcpuThread>> cpus() const { return cpus_; }
 
+  // Everything was made: what is added from now on comes to a machine that may run.
+  bool built() const { return built_; }
+
   // Run state. cont() also ends a shutdown kept by -no-shutdown after a reset.
   RunState run_state() const { return run_state_; }
   bool running() const { return run_state_ == RunState::Running; }
@@ -188,6 +191,7 @@ class Machine {
 
   // State
   RunState run_state_ = RunState::Prelaunch;
+  bool built_ = false;
   bool reset_needed_ = false;  // after a shutdown that was kept: cont() starts anew
   struct Observation {
     unsigned id;

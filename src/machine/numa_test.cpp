@@ -53,6 +53,35 @@ TEST(Numa, DistancesGoBothWaysUnlessSaidOtherwise) {
   EXPECT_THAT(uneven, ElementsAre(ElementsAre(10, 21), ElementsAre(31, 10)));
 }
 
+// Values of the HMAT's fields are ACPI 6.4's (tables 5.145 and after).
+TEST(Numa, SpeedsOfMemoryAreChecked) {
+  const auto problem_with = [](std::initializer_list<const char*> more, bool hmat) -> std::string {
+    NumaOptions options = options_of({"node,cpus=0-3,memdev=a", "node,memdev=b,initiator=0"});
+    for (const char* text : more)
+      if (const Result<void> read = read_numa_option(text, options); !read)
+        return read.error().text;
+    const Result<NumaLayout> layout = resolve_numa(options, kFourCpus, hmat);
+    return layout ? "none" : layout.error().text;
+  };
+  constexpr const char* kLatency =
+      "hmat-lb,initiator=0,target=1,hierarchy=memory,data-type=access-latency,latency=10";
+  EXPECT_EQ(problem_with({kLatency}, true), "none");
+  EXPECT_EQ(problem_with({"hmat-cache,node-id=1,size=1M,level=1,associativity=direct,"
+                          "policy=write-back,line=64"},
+                         true),
+            "none");
+  EXPECT_THAT(problem_with({}, false), HasSubstr("hmat=on"));
+  EXPECT_THAT(problem_with({"hmat-lb,initiator=1,target=1,hierarchy=memory,"
+                            "data-type=access-latency,latency=10"},
+                           true),
+              HasSubstr("no node with CPUs"));
+  EXPECT_THAT(problem_with({"hmat-lb,initiator=0,target=1,hierarchy=memory,"
+                            "data-type=read-bandwidth,latency=10"},
+                           true),
+              HasSubstr("bandwidth="));
+  EXPECT_THAT(problem_with({"hmat-cache,node-id=1,size=1M,level=4"}, true), HasSubstr("1 to 3"));
+}
+
 TEST(Numa, NonsenseIsNamed) {
   EXPECT_THAT(problem({"node,nodeid=1"}), HasSubstr("numbered from 0"));
   EXPECT_THAT(problem({"node", "node,nodeid=0"}), HasSubstr("a node 0 already"));
@@ -65,7 +94,7 @@ TEST(Numa, NonsenseIsNamed) {
   EXPECT_THAT(problem({"node", "node", "node", "dist,src=0,dst=1,val=20"}),
               HasSubstr("is missing"));
   NumaOptions options;
-  EXPECT_THAT(read_numa_option("nodes", options).error().text, HasSubstr("expected node or dist"));
+  EXPECT_THAT(read_numa_option("nodes", options).error().text, HasSubstr("expected node, dist"));
   EXPECT_THAT(read_numa_option("node,mem=1G", options).error().text, HasSubstr("memdev="));
   EXPECT_THAT(read_numa_option("node,cpu=1", options).error().text,
               HasSubstr("did you mean 'cpus'"));

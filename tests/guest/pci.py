@@ -4,8 +4,10 @@
 usage: pci.py PROGRAM [CASES...]. Exit status 77 when the guest's files cannot be had."""
 
 import hashlib
+import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -106,7 +108,125 @@ def nvme(folder):
         raise SystemExit("the image is not what the guest wrote")
 
 
-CASES = {"root_port": root_port, "nvme": nvme}
+class Qmp:
+    """A monitor for programs, on a socket that the program opens."""
+
+    def __init__(self, folder):
+        self.path = folder / "qmp"
+        self.options = ["-qmp", f"unix:{self.path},server=on,wait=off"]
+        self.stream = None
+        self.events = []
+
+    def read(self):
+        return json.loads(self.stream.readline())
+
+    def run(self, command, **arguments):
+        if not self.stream:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(60)
+            connection.connect(str(self.path))
+            self.stream = connection.makefile("rw")
+            self.read()
+            self.run("qmp_capabilities")
+        self.stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.stream.flush()
+        while True:
+            reply = self.read()
+            if "event" not in reply:
+                return reply
+            self.events.append(reply)
+
+    def must(self, command, **arguments):
+        reply = self.run(command, **arguments)
+        if "error" in reply:
+            raise SystemExit(f"{command} {arguments}: {reply['error']}")
+        return reply["return"]
+
+    def await_event(self, name):
+        while not any(event["event"] == name for event in self.events):
+            self.events.append(self.read())
+        event = next(event for event in self.events if event["event"] == name)
+        self.events.remove(event)
+        return event["data"]
+
+
+def hotplug(folder):
+    """Disks and a card come into root ports and go again, one after the other, while the guest runs."""
+    come_and_go(folder, ["-machine", "q35", "-device", "pcie-root-port,id=rp1,slot=1", "-device", "pcie-root-port,id=rp2,slot=2"],
+                {"bus": "rp1"}, {"bus": "rp2"}, "root-port")
+
+
+def acpi_hotplug(folder):
+    """The same on a bus without slots of its own, by ACPI."""
+    come_and_go(folder, ["-machine", "pc"], {}, {"addr": "9"}, None)
+
+
+def come_and_go(folder, machine, disk_place, card_place, refusal):
+    path, content = image(folder, "disk", 4 * MIB, 4)
+    qmp = Qmp(folder)
+    with Shell(["virtio_pci", "virtio_blk", "nvme", "e1000"],
+               [*machine, "-netdev", "user,id=n", *qmp.options]) as shell:
+        refused = qmp.run("device_add", driver="virtio-rng-pci", id="r") if refusal else {}
+        if refusal and refusal not in refused.get("error", {}).get("desc", ""):
+            raise SystemExit(f"the root bus took a device: {refused}")
+        for turn, (driver, disk, options) in enumerate([("virtio-blk-pci", "vda", {}), ("nvme", "nvme0n1", {"serial": "S"}),
+                                                         ("virtio-blk-pci", "vda", {})]):
+            qmp.must("blockdev-add", **{"node-name": f"d{turn}", "driver": "raw", "file": {"driver": "file", "filename": str(path)}})
+            qmp.must("device_add", driver=driver, id="disk", drive=f"d{turn}", **disk_place, **options)
+            shell.run(f"n=0; while [ ! -b /dev/{disk} ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.2; done; sha256sum /dev/{disk}",
+                      digest(content))
+            qmp.must("device_del", id="disk")
+            if (gone := qmp.await_event("DEVICE_DELETED")) != {"device": "disk", "path": "/machine/peripheral/disk"}:
+                raise SystemExit(f"DEVICE_DELETED said {gone}")
+            shell.run(f"n=0; while [ -b /dev/{disk} ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.2; done; [ ! -b /dev/{disk} ]")
+            qmp.must("blockdev-del", **{"node-name": f"d{turn}"})
+            print(f"hotplug: {driver} came and went", flush=True)
+        qmp.must("device_add", driver="e1000", id="card", netdev="n", mac="52:54:00:00:00:99", **card_place)
+        shell.run("n=0; while [ ! -e /sys/class/net/eth0 ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.2; done; "
+                  "ifconfig eth0 10.0.2.15 up && ping -c 2 -W 20 10.0.2.2", "2 packets received")
+        qmp.must("device_del", id="card")
+        qmp.await_event("DEVICE_DELETED")
+        qmp.must("netdev_del", id="n")
+        shell.end()
+
+
+def screen(folder):
+    """A kernel that no firmware started finds a screen, and writes on it before any driver of the card is there."""
+    qmp = Qmp(folder)
+    picture = folder / "screen.ppm"
+    with Shell([], ["-vga", "std", *qmp.options], "console=tty0 console=ttyS0") as shell:
+        shell.run("cat /proc/fb", "0 VESA VGA")
+        qmp.must("screendump", filename=str(picture))
+        header, size, depth, pixels = picture.read_bytes().split(b"\n", 3)
+        lit = sum(1 for at in range(0, len(pixels), 3) if pixels[at] or pixels[at + 1] or pixels[at + 2])
+        if (header, size, depth) != (b"P6", b"1024 768", b"255") or lit < 5000:
+            raise SystemExit(f"the screen is {size}, {lit} pixels are lit")
+        shell.end()
+
+
+def tables(_):
+    """What -smbios, -acpitable, -numa hmat-lb and vmgenid say, as Debian's kernel reads it."""
+    with Shell([], ["-smbios", "type=1,manufacturer=Maker,product=Thing,serial=N-77", "-smbios", "type=2,product=Board,asset=Tag",
+                    "-smbios", "type=11,value=first,value=second", "-acpitable", f"sig=OEM9,data={__file__}", "-device",
+                    "vmgenid,guid=00112233-4455-6677-8899-aabbccddeeff", "-machine", "hmat=on", "-smp", "2", "-object",
+                    "memory-backend-ram,id=a,size=256M", "-object", "memory-backend-ram,id=b,size=256M", "-numa",
+                    "node,nodeid=0,cpus=0-1,memdev=a", "-numa", "node,nodeid=1,memdev=b,initiator=0", "-numa",
+                    "hmat-lb,initiator=0,target=0,hierarchy=memory,data-type=access-latency,latency=5", "-numa",
+                    "hmat-lb,initiator=0,target=1,hierarchy=memory,data-type=access-latency,latency=20", "-numa",
+                    "hmat-lb,initiator=0,target=1,hierarchy=memory,data-type=access-bandwidth,bandwidth=200M"]) as shell:
+        for name, value in [("sys_vendor", "Maker"), ("product_name", "Thing"), ("product_serial", "N-77"), ("board_name", "Board"),
+                            ("board_asset_tag", "Tag")]:
+            shell.run(f"cat /sys/class/dmi/id/{name}", value)
+        shell.run("strings /sys/firmware/dmi/entries/11-0/raw | tail -2", "second")
+        shell.run("head -c 4 /sys/firmware/acpi/tables/OEM9 && echo", "OEM9")
+        shell.run("tail -c +37 /sys/firmware/acpi/tables/OEM9 | sha256sum", digest(Path(__file__).read_bytes()))
+        shell.run("cat /sys/devices/system/node/node1/access0/initiators/read_latency", "20")
+        shell.run("cat /sys/devices/system/node/node1/access0/initiators/write_bandwidth", "200")
+        shell.run("cat /sys/bus/acpi/devices/MNRA0001:00/hid", "MNRA0001")
+        shell.end()
+
+
+CASES = {"root_port": root_port, "nvme": nvme, "hotplug": hotplug, "acpi_hotplug": acpi_hotplug, "screen": screen, "tables": tables}
 
 
 def main():

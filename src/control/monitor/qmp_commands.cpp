@@ -62,6 +62,7 @@ constexpr Command kCommands[] = {
     command<&query_kvm>("query-kvm", "Whether KVM runs the guest, or could"),
     command<&query_jit>("x-query-jit", "What the translator has done, as `info jit` shows it"),
     command<&query_name>("query-name", "The guest's name"),
+    command<&query_generation_id>("query-vm-generation-id", "The machine's generation ID"),
     command<&query_uuid>("query-uuid", "The machine's UUID"),
     command<&query_current_machine>("query-current-machine", "What the machine type can do"),
     command<&query_cpus_fast>("query-cpus-fast", "The CPUs and their threads"),
@@ -145,9 +146,9 @@ constexpr Command kCommands[] = {
     command<&trace_event_set_state>("trace-event-set-state", "Trace events, or not"),
     // Changing it
     command<&device_add>("device_add",
-                         "Plug a device (no bus takes one while the machine runs yet)")
+                         "Plug a device into a slot that takes one while the machine runs")
         .with_features("json-cli json-cli-hotplug"),
-    command<&device_del>("device_del", "Unplug a device (none can be yet)"),
+    command<&device_del>("device_del", "Ask the guest to let a device go"),
     command<&object_add>("object-add", "Make an object"),
     command<&object_del>("object-del", "Remove an object"),
     command<&chardev_add>("chardev-add", "Make a character device"),

@@ -42,6 +42,14 @@ struct WatchdogData {
   void describe(PropertyVisitor& p) { p.field("action", action); }
 };
 
+struct DeletedData {
+  std::optional<std::string> device;
+  std::string path;
+  void describe(PropertyVisitor& p) {
+    p.field("device", device);
+    p.field("path", path);
+  }
+};
 struct BalloonData {
   u64 actual = 0;
   void describe(PropertyVisitor& p) { p.field("actual", actual); }
@@ -159,6 +167,7 @@ constexpr EventKind kEvents[] = {
     event<PanicData>("GUEST_PANICKED", "The guest's kernel panicked"),
     event<PanicData>("GUEST_CRASHLOADED", "The guest's kernel panicked and loads another"),
     event<WatchdogData>("WATCHDOG", "A watchdog timer ran out"),
+    event<DeletedData>("DEVICE_DELETED", "A device is gone: its id is free again"),
     event<BalloonData>("BALLOON_CHANGE", "The guest gave RAM, or took it back"),
     event<PortData>("VSERPORT_CHANGE", "The guest opened or closed a serial port"),
     event<ExportData>("BLOCK_EXPORT_DELETED", "An export has ended"),

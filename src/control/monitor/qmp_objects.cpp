@@ -88,14 +88,16 @@ Result<Nothing> device_add(MonitorTarget& target, const DeviceAdd& arguments) {
   const Result<const DeviceKind*> kind =
       target.machine.catalogue().find_device(arguments.device.name);
   if (!kind) return fail(Errc::InvalidArgument, "{}", kind.error().text);
-  return fail(Errc::Unsupported, "The {} bus does not take devices while the machine runs",
-              (*kind)->bus);
+  if (!arguments.device.id.empty() && target.machine.devices().find(arguments.device.id))
+    return fail(Errc::Exists, "There is a device '{}' already", arguments.device.id);
+  TRY(target.machine.board().plug(arguments.device));
+  return Nothing{};
 }
 Result<Nothing> device_del(MonitorTarget& target, const IdArgument& arguments) {
-  if (!target.machine.devices().find(arguments.id))
-    return fail(Errc::NotFound, "No device has the id '{}'", arguments.id);
-  return fail(Errc::Unsupported, "Device '{}' cannot be unplugged while the machine runs",
-              arguments.id);
+  Device* device = target.machine.devices().find(arguments.id);
+  if (!device) return fail(Errc::NotFound, "No device has the id '{}'", arguments.id);
+  TRY(target.machine.board().unplug(*device));
+  return Nothing{};
 }
 
 void IdArgument::describe(PropertyVisitor& p) { p.required("id", id, "its name"); }

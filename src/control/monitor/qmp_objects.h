@@ -38,7 +38,7 @@ struct DeviceAdd {
   static Result<DeviceAdd> read(const Value& given);
   static Shape shape();
 };
-// No bus takes devices while the machine runs: Unsupported, or the error of what is asked for.
+// Into a slot that takes devices while the machine runs; Unsupported where there is none.
 Result<Nothing> device_add(MonitorTarget& target, const DeviceAdd& arguments);
 
 struct IdArgument {

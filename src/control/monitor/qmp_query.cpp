@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include "accel/jit/jit_accelerator.h"
+#include "base/uuid.h"
 #include "block/core/driver.h"
 #include "control/monitor/qom_tree.h"
+#include "hw/acpi/vm_generation_id.h"
 #include "machine/chardevs.h"
 #include "machine/drives.h"
 
@@ -45,12 +47,15 @@ Result<NameReply> query_name(MonitorTarget& target, const Nothing&) {
 
 void UuidReply::describe(PropertyVisitor& p) { p.field("UUID", uuid); }
 Result<UuidReply> query_uuid(MonitorTarget& target, const Nothing&) {
-  std::string text;
-  for (size_t i = 0; i < 16; i++) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += format("{:02x}", target.machine.config().uuid[i]);
-  }
-  return UuidReply{text};
+  return UuidReply{format_uuid(target.machine.config().uuid)};
+}
+
+void GuidReply::describe(PropertyVisitor& p) { p.field("guid", guid); }
+Result<GuidReply> query_generation_id(MonitorTarget& target, const Nothing&) {
+  const VmGenerationId* id = find_generation_id(target.machine.devices());
+  if (!id)
+    return fail(Errc::NotFound, "This machine has no generation ID: -device vmgenid gives one");
+  return GuidReply{format_uuid(id->uuid())};
 }
 
 // CPUs

@@ -45,6 +45,12 @@ struct UuidReply {
 };
 Result<UuidReply> query_uuid(MonitorTarget& target, const Nothing&);
 
+struct GuidReply {
+  std::string guid;
+  void describe(PropertyVisitor& p);
+};
+Result<GuidReply> query_generation_id(MonitorTarget& target, const Nothing&);
+
 struct CpuPlace {
   u32 socket = 0, die = 0, core = 0, thread = 0;
   void describe(PropertyVisitor& p);

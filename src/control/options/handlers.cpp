@@ -7,6 +7,7 @@
 #include "base/fd_sets.h"
 #include "base/text.h"
 #include "base/trace.h"
+#include "base/uuid.h"
 #include "control/options/chardev_forms.h"
 #include "control/options/config_file.h"
 #include "cpu/x86/model.h"
@@ -170,21 +171,17 @@ Result<void> set_name(CommandLine& line, OptionArgument argument) {
 }
 
 Result<void> set_uuid(CommandLine& line, OptionArgument argument) {
-  const Error malformed =
-      fail(Errc::InvalidArgument,
-           "expected 32 hexadecimal digits in groups of 8-4-4-4-12, not '{}'", argument);
-  std::string digits;
-  for (size_t i = 0; i < argument.size(); i++) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash != (argument[i] == '-')) return malformed;
-    if (!dash) digits += argument[i];
-  }
-  if (digits.size() != 32) return malformed;
-  for (size_t i = 0; i < 16; i++) {
-    const Result<u64> byte = parse_u64("0x" + digits.substr(2 * i, 2));
-    if (!byte) return malformed;
-    line.options.machine.uuid[i] = static_cast<u8>(*byte);
-  }
+  line.options.machine.uuid = TRY(parse_uuid(argument));
+  return {};
+}
+
+Result<void> add_smbios(CommandLine& line, OptionArgument argument) {
+  line.options.machine.firmware.smbios.emplace_back(argument);
+  return {};
+}
+
+Result<void> add_acpi_table(CommandLine& line, OptionArgument argument) {
+  line.options.machine.firmware.acpi_tables.emplace_back(argument);
   return {};
 }
 

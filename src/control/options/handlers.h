@@ -27,6 +27,8 @@ Result<void> set_boot(CommandLine& line, OptionArgument argument);
 Result<void> set_rtc(CommandLine& line, OptionArgument argument);
 Result<void> set_name(CommandLine& line, OptionArgument argument);
 Result<void> set_uuid(CommandLine& line, OptionArgument argument);
+Result<void> add_smbios(CommandLine& line, OptionArgument argument);
+Result<void> add_acpi_table(CommandLine& line, OptionArgument argument);
 
 Result<void> add_blockdev(CommandLine& line, OptionArgument argument);
 Result<void> add_drive(CommandLine& line, OptionArgument argument);

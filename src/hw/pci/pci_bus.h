@@ -30,6 +30,17 @@ struct PciAddress {
 
 enum class PciSpace : u8 { Memory, Io };
 
+// Who lets cards come and go on a bus while the machine runs: the slot that it leads to.
+class PciHotplug {
+ public:
+  virtual ~PciHotplug() = default;
+  // A card was plugged, and reset.
+  virtual void plugged(PciFunction& function) = 0;
+  // Asks the guest to let the card and others of its slot go, or does without it where it does not listen.
+  // Pending: false; true: they are gone.
+  virtual bool request_eject(PciFunction& function) = 0;
+};
+
 // What a root bus is connected to.
 struct PciRootWiring {
   AddressSpace& memory;  // as bus masters see it
@@ -82,6 +93,9 @@ class PciBus {
   Result<unsigned> free_slot(unsigned first = 1) const;
   // A PCI Express link: slot 0 is its only one.
   void make_point_to_point() { slots_ = 1; }
+  // Null: cards stay as long as the machine.
+  PciHotplug* hotplug() const { return hotplug_; }
+  void set_hotplug(PciHotplug* hotplug) { hotplug_ = hotplug; }
   PciFunction* function(u8 devfn) const { return functions_[devfn]; }
   // In order of devfn.
   std::vector<PciFunction*> functions() const;
@@ -116,6 +130,7 @@ class PciBus {
   std::optional<PciRootWiring> wiring_;  // root only
   PciFunction* bridge_ = nullptr;
   unsigned slots_ = kSlots;
+  PciHotplug* hotplug_ = nullptr;
   Region& memory_;
   Region& io_;
   std::array<PciFunction*, kSlots * kFunctions> functions_{};

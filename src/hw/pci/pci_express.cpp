@@ -28,7 +28,9 @@ constexpr u16 kVersion = 2, kTypeShift = 4, kSlotImplemented = 1 << 8;
 constexpr u32 kRoleBasedErrors = 1 << 15;
 constexpr u32 kOneLane25 = 0x11;  // speed 1, width 1
 constexpr u32 kActiveReporting = 1 << 20, kLinkActive = 1 << 13;
-constexpr u16 kPresent = 1 << 6;
+// A button, a power controller, both indicators; no latch; commands take no time.
+constexpr u32 kSlot = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 18;
+constexpr u16 kSlotControlWritable = 0x17ff, kSlotEvents = 0x011f;
 
 }  // namespace
 
@@ -51,21 +53,35 @@ PciExpress::PciExpress(PciFunction& function, Type type, const Port& port)
     define(kLinkCapabilities, 4, "lnk_cap",
            kOneLane25 | (is_port ? kActiveReporting : 0) | u32{port.number} << 24);
     define(kLinkControl, 2, "lnk_ctl", 0, 0x00db);
-    define(kLinkStatus, 2, "lnk_sta", kOneLane25 | (is_port ? kLinkActive : 0));
+    config().define({.offset = static_cast<u8>(offset() + kLinkStatus),
+                     .size = 2,
+                     .name = "lnk_sta",
+                     .reset = kOneLane25,
+                     .hardware = is_port ? kLinkActive : 0u});
     define(kLinkControl2, 2, "lnk_ctl2", 1, 0x000f);
   }
   if (!is_port) return;
   define(kRootControl, 2, "root_ctl", 0, 0x001f);
-  define(kSlotCapabilities, 4, "slot_cap", u32{port.slot} << 19);
-  define(kSlotControl, 2, "slot_ctl", 0, 0);
+  define(kSlotCapabilities, 4, "slot_cap", kSlot | u32{port.slot} << 19);
+  define(kSlotControl, 2, "slot_ctl", 0, kSlotControlWritable);
   config().define({.offset = static_cast<u8>(offset() + kSlotStatus),
                    .size = 2,
                    .name = "slot_sta",
+                   .w1c = kSlotEvents,
                    .hardware = kPresent});
 }
 
+u16 PciExpress::slot_control() const { return config().get16(offset() + kSlotControl); }
+void PciExpress::set_slot_control(u16 value) { config().set(offset() + kSlotControl, 2, value); }
+u16 PciExpress::slot_status() const { return config().get16(offset() + kSlotStatus); }
+void PciExpress::report(u16 changes) {
+  config().set(offset() + kSlotStatus, 2, slot_status() | changes);
+}
+
 void PciExpress::set_present(bool present) {
-  config().set(offset() + kSlotStatus, 2, present ? kPresent : 0);
+  const u16 status = static_cast<u16>(slot_status() & ~kPresent);
+  config().set(offset() + kSlotStatus, 2, status | (present ? u32{kPresent} : 0u));
+  config().set(offset() + kLinkStatus, 2, kOneLane25 | (present ? kLinkActive : 0));
 }
 
 }  // namespace menura

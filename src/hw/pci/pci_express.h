@@ -2,7 +2,8 @@
 // hierarchy and of its link.
 //
 // Owner: a PciFunction (a member, made in its constructor). Threads: under the machine lock. Source:
-// PCI Express Base 3.0 §7.8. The link is always up, one lane of 2.5 GT/s; controls are storage.
+// PCI Express Base 3.0 §7.8. The link has one lane of 2.5 GT/s; controls of devices and
+// links are storage.
 // Example: `PciExpress express_{*this, PciExpress::Type::Endpoint};`
 #pragma once
 
@@ -21,7 +22,25 @@ class PciExpress final : public PciCapability {
   PciExpress(PciFunction& function, Type type) : PciExpress(function, type, Port{}) {}
   PciExpress(PciFunction& function, Type type, const Port& port);
 
-  // A root port's slot holds something.
+  // A root port's slot: its control and status registers.
+  enum SlotStatus : u16 {
+    kButtonPressed = 1 << 0,
+    kPresenceChanged = 1 << 3,
+    kCommandCompleted = 1 << 4,
+    kPresent = 1 << 6,
+    kLinkChanged = 1 << 8
+  };
+  enum SlotControl : u16 {
+    kHotplugInterrupt = 1 << 5,
+    kPowerIndicatorOff = 3 << 8,
+    kPowerOff = 1 << 10
+  };
+  u16 slot_control() const;
+  void set_slot_control(u16 value);
+  u16 slot_status() const;
+  // Adds to what the guest has not cleared yet.
+  void report(u16 changes);
+  // Something is there, and its link is up.
   void set_present(bool present);
 };
 

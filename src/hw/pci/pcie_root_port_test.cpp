@@ -59,6 +59,50 @@ TEST(PcieRootPort, HasOneDeviceBehindIt) {
   rig.bus.remove(port);
 }
 
+// §6.7: presence and its change, the button, power off and the indicator off: the card goes.
+TEST(PcieRootPort, LetsACardComeAndGo) {
+  PciTestBus rig;
+  std::vector<PciFunction*> gone;
+  PcieRootPort port("rp1", {.number = 1, .slot = 1}, [&](PciFunction& f) { gone.push_back(&f); });
+  rig.bus.add(port, PciBus::devfn(2, 0)).value();
+  port.reset(ResetKind::PowerOn);
+  const PciFunction& f = port;
+  const unsigned cap = f.config().find_capability(0x10);
+  const auto status = [&] { return port.config_read(cap + 0x1a, 2); };
+  const auto control = [&](u16 value) { port.config_write(cap + 0x18, 2, value); };
+  EXPECT_EQ(port.config_read(cap + 0x14, 4) & 0x43, 0x43u);      // hot-plug capable, power, button
+  EXPECT_EQ(port.config_read(cap + 0x18, 2) & 0x0700, 0x0700u);  // no power, no light
+  EXPECT_EQ(port.config_read(cap + 0x12, 2) & 0x2000, 0u);       // no link
+  control(0x0729);  // interrupts on presence and the button
+  PciBus& behind = *port.secondary_bus();
+  TestCard card("card");
+  behind.add(card, PciBus::devfn(0, 0)).value();
+  behind.hotplug()->plugged(card);
+  EXPECT_EQ(status(), 0x0148u);  // present, presence changed, link changed
+  EXPECT_EQ(port.config_read(cap + 0x12, 2) & 0x2000, 0x2000u);
+  EXPECT_TRUE(rig.machine.pin_level(2));
+  port.config_write(cap + 0x1a, 2, 0x0108);
+  EXPECT_FALSE(rig.machine.pin_level(2));
+  control(0x0129);  // power on, light on
+  EXPECT_FALSE(behind.hotplug()->request_eject(card));
+  EXPECT_EQ(status(), 0x0041u);
+  EXPECT_TRUE(rig.machine.pin_level(2));
+  port.config_write(cap + 0x1a, 2, 1);
+  control(0x0529);
+  EXPECT_TRUE(gone.empty());  // the light is on yet
+  control(0x0729);
+  EXPECT_EQ(gone, std::vector<PciFunction*>{&card});
+  EXPECT_EQ(card.bus(), nullptr);
+  EXPECT_EQ(status(), 0x0108u);
+  // Nobody listens: at once.
+  control(0x0100);
+  behind.add(card, PciBus::devfn(0, 0)).value();
+  behind.hotplug()->plugged(card);
+  EXPECT_TRUE(behind.hotplug()->request_eject(card));
+  EXPECT_EQ(gone.size(), 2u);
+  rig.bus.remove(port);
+}
+
 TEST(PciBus, ShowsThatMoreFunctionsMayCome) {
   PciTestBus rig;
   TestCard card("card");

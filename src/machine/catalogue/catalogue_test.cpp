@@ -54,6 +54,7 @@ Value minimal_options(std::string_view kind) {
   }
   if (wants_drive(kind)) options.set("drive", kind);
   if (kind == "nvme") options.set("serial", "S1");
+  if (kind == "vmgenid") options.set("guid", "auto");
   if (const std::string addr = virtio_address(kind); !addr.empty()) options.set("addr", addr);
   if (kind == "isa-debugcon") options.set("chardev", "debug");
   if (kind == "isa-serial") {
@@ -233,6 +234,8 @@ TEST(CatalogueTest, TheWildGuestReachesEveryDeviceWithAState) {
   // A console's state is the byte that its character device does not take yet.
   touched.erase("debugcon");
   touched.erase("added-isa-debugcon");
+  // Nobody asks for cards to come or go.
+  touched.erase("acpi-pci-hotplug");
   // A virtio port's is what drivers of the real world leave.
   touched.erase("added-virtconsole");
   touched.erase("added-scsi-hd");

@@ -38,9 +38,9 @@ PciBus* find_bus(PciBus& root, std::string_view name, std::vector<std::string_vi
 std::span<const DeviceKind> device_kinds() {
   static const std::vector<DeviceKind> kAll = [] {
     std::vector<DeviceKind> all;
-    for (const auto family :
-         {display_device_kinds(), ide_device_kinds(), isa_device_kinds(), nic_device_kinds(),
-          nvme_device_kinds(), pci_device_kinds(), usb_device_kinds(), virtio_device_kinds()})
+    for (const auto family : {display_device_kinds(), ide_device_kinds(), isa_device_kinds(),
+                              nic_device_kinds(), nvme_device_kinds(), pci_device_kinds(),
+                              testdev_device_kinds(), usb_device_kinds(), virtio_device_kinds()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();
@@ -72,6 +72,10 @@ Result<void> plug_pci(Machine& machine, PciFunction& function, const PciPlace& p
       return fail(Errc::NotFound, "{}: there is no PCI bus '{}'{}", kind, place.bus,
                   suggestion(place.bus, names));
   }
+  if (machine.built() && !bus->hotplug())
+    return fail(Errc::Unsupported,
+                "{}: {} takes no cards while the machine runs; a pcie-root-port would, by bus=",
+                kind, bus->name());
   if (place.multifunction) function.announce_functions();
   TRY(bus->add(function, TRY(parse_devfn(*bus, place.addr), "{}", kind)), "{}", kind);
   return {};

@@ -26,6 +26,7 @@ std::span<const DeviceKind> isa_device_kinds();
 std::span<const DeviceKind> nic_device_kinds();
 std::span<const DeviceKind> nvme_device_kinds();
 std::span<const DeviceKind> pci_device_kinds();
+std::span<const DeviceKind> testdev_device_kinds();
 std::span<const DeviceKind> usb_device_kinds();
 std::span<const DeviceKind> virtio_device_kinds();
 
@@ -42,7 +43,8 @@ struct PciPlace {
   void describe(PropertyVisitor& p);
 };
 
-// Plugs a function where the user wants it. Errors begin with the kind.
+// Plugs a function where the user wants it; while the machine is there already, only into a slot that
+// takes cards then. Errors begin with the kind.
 Result<void> plug_pci(Machine& machine, PciFunction& function, const PciPlace& place,
                       std::string_view kind);
 

@@ -48,7 +48,8 @@ MadeDevice make_root_port(Machine& machine, const std::string& id, const Value& 
     return fail(Errc::Exists, "pcie-root-port: chassis {} has a slot {} already", config.chassis,
                 config.slot);
   auto device = std::make_unique<PcieRootPort>(
-      id, PciExpress::Port{.number = config.port, .slot = config.slot});
+      id, PciExpress::Port{.number = config.port, .slot = config.slot},
+      [&machine](PciFunction& function) { machine.board().ejected(function); });
   TRY(plug_pci(machine, *device, config.place, "pcie-root-port"));
   return std::unique_ptr<Device>(std::move(device));
 }
@@ -65,13 +66,15 @@ constexpr DeviceKind kKinds[] = {
      .category = "Controller/Bridge/Hub devices",
      .description = "PCI-to-PCI bridge",
      .properties = properties_of<PciPlace>,
-     .make = make_bridge},
+     .make = make_bridge,
+     .has_buses = true},
     {.name = "pcie-root-port",
      .bus = "PCI",
      .category = "Controller/Bridge/Hub devices",
      .description = "PCI Express root port",
      .properties = properties_of<RootPortConfig>,
-     .make = make_root_port},
+     .make = make_root_port,
+     .has_buses = true},
 };
 
 }  // namespace

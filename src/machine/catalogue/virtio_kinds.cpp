@@ -367,6 +367,9 @@ MadeDevice make_scsi_disk(Machine& machine, const std::string& id, const Value& 
   return std::unique_ptr<Device>(std::make_unique<ScsiDisk>(id, bus, config, *drive->disk));
 }
 
+template <class Kind>
+constexpr bool kHasBuses = std::is_same_v<Kind, SerialKind> || std::is_same_v<Kind, ScsiKind>;
+
 template <class Kind, Variant variant>
 constexpr DeviceKind row(std::string_view name, std::string_view category,
                          std::string_view description) {
@@ -375,7 +378,8 @@ constexpr DeviceKind row(std::string_view name, std::string_view category,
           .category = category,
           .description = description,
           .properties = properties_of<Properties<Kind, variant>>,
-          .make = make_virtio<Kind, variant>};
+          .make = make_virtio<Kind, variant>,
+          .has_buses = kHasBuses<Kind>};
 }
 
 constexpr std::string_view kStorage = "Storage devices", kMisc = "Misc devices",

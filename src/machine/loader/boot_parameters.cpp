@@ -37,6 +37,26 @@ void check_map(const BootParameters& p) {
   ensure(p.map.size() <= kBootMapLimit, "boot parameters hold 128 ranges of memory");
 }
 
+// screen_info, as after VBE set a mode with a linear frame buffer.
+void put_screen(Table& page, const BootScreen& screen) {
+  constexpr u8 kLinearVbe = 0x23, kBits = 8;
+  constexpr u64 kSizeUnit = 64 * 1024;
+  page.set(0x0f, kLinearVbe);
+  page.set(0x12, screen.width);
+  page.set(0x14, screen.height);
+  page.set(0x16, u16{32});
+  page.set(0x18, static_cast<u32>(screen.address));
+  page.set(0x1c, static_cast<u32>(screen.size / kSizeUnit));
+  page.set(0x24, static_cast<u16>(screen.width * 4));
+  // Size and position of red, green, blue, and what is left.
+  constexpr u8 kPositions[] = {16, 8, 0, 24};
+  for (size_t color = 0; color < 4; color++) {
+    page.set(0x26 + 2 * color, kBits);
+    page.set(0x27 + 2 * color, kPositions[color]);
+  }
+  page.set(0x3a, static_cast<u32>(screen.address >> 32));
+}
+
 }  // namespace
 
 std::vector<std::byte> make_zero_page(const LinuxImage& image, const BootParameters& p) {
@@ -77,6 +97,7 @@ std::vector<std::byte> make_zero_page(const LinuxImage& image, const BootParamet
     page.set(at + 16, static_cast<u32>(entry.type));
     at += kE820EntrySize;
   }
+  if (p.screen) put_screen(page, *p.screen);
   return page.take();
 }
 

@@ -6,6 +6,7 @@
 //   ram.write(kParameters, make_start_info(kParameters, parameters));
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -27,11 +28,20 @@ struct BootModule {
   u64 text = 0;  // address of its zero-terminated command line
 };
 
+// A picture in memory: 32 bits a pixel, blue in the lowest byte.
+struct BootScreen {
+  u64 address = 0;
+  u64 size = 0;
+  u16 width = 0;
+  u16 height = 0;
+};
+
 struct BootParameters {
   u64 command_line = 0;  // addresses; 0: none
   u64 rsdp = 0;
-  std::vector<BootModule> modules = {};  // Linux takes the first as its initrd
-  std::vector<E820Entry> map = {};       // at most 128
+  std::vector<BootModule> modules = {};   // Linux takes the first as its initrd
+  std::vector<E820Entry> map = {};        // at most 128
+  std::optional<BootScreen> screen = {};  // Linux alone hears of it
 };
 constexpr size_t kBootMapLimit = 128;
 

@@ -1,4 +1,5 @@
 // The chipset of a PC of 1996: 82441FX host bridge, PIIX3 with two IDE channels, PIIX4 power management.
+#include "hw/acpi/pci_hotplug.h"
 #include "hw/acpi/piix4_pm.h"
 #include "hw/ide/piix3_ide.h"
 #include "hw/pci/i440fx.h"
@@ -62,6 +63,14 @@ Result<void> I440fxChipset::build(const PcChipsetParts& parts) {
                                               TRY(sleep_config(machine, "PIIX4_PM"))));
   root_bus().add(*pm_, PciBus::devfn(kPiixSlot, kPiixPm)).value();
   machine.io_root().map(0xb2, pm_->apm_ports());
+
+  if (machine.config().machine.acpi) {
+    AcpiPciHotplug& hotplug = adopt_chip(
+        parts, std::make_unique<AcpiPciHotplug>(
+                   "acpi-pci-hotplug", root_bus(), [this] { pm_->raise_gpe(kPciHotplugEvent); },
+                   parts.ejected, parts.removable));
+    machine.io_root().map(AcpiPciHotplug::kPorts, hotplug.ports());
+  }
   return {};
 }
 

@@ -13,6 +13,7 @@
 #include "hw/input/ps2_mouse.h"
 #include "hw/isa/debug_ports.h"
 #include "hw/isa/system_ports.h"
+#include "hw/pci/pci_function.h"
 #include "hw/serial/uart16550.h"
 #include "hw/timer/hpet.h"
 #include "machine/catalogue.h"
@@ -23,6 +24,7 @@
 #include "machine/pc/pc_firmware.h"
 #include "machine/pc/pc_flash.h"
 #include "machine/pc/pc_kernel_offer.h"
+#include "machine/pc/pc_user_tables.h"
 
 namespace menura {
 
@@ -105,7 +107,9 @@ Result<void> PcBoard::build_chipset() {
       .adopt = [this](std::unique_ptr<Device> chip) { adopt(std::move(chip)); },
       .on_sleep = [this](SleepState state) { on_sleep(state); },
       // SMI# is the bootstrap processor's alone: firmware sets up SMRAM for that one.
-      .smi = smm_ ? std::function<void()>([this] { bootstrap_->smi(); }) : nullptr};
+      .smi = smm_ ? std::function<void()>([this] { bootstrap_->smi(); }) : nullptr,
+      .ejected = [this](PciFunction& function) { ejected(function); },
+      .removable = [this](PciFunction& function) { return check_removable(function).ok(); }};
   chipset_ = TRY(model_.make_chipset(parts));
   return {};
 }
@@ -224,6 +228,9 @@ Result<void> PcBoard::build_drives() {
   const unsigned units = ide_buses().at("ide.0").connector->places();
   for (const std::unique_ptr<Drive>& drive : machine_.drives().all()) {
     const DriveOptions& options = drive->options;
+    if (options.interface == DriveOptions::Interface::Floppy)
+      return fail(Errc::Unsupported, "-drive file={}: this board has no floppy controller",
+                  options.file_name());
     if (options.interface != DriveOptions::Interface::Ide) continue;
     const std::optional<u32> said = TRY(options.place(units));
     unsigned place = said.value_or(options.media == DriveOptions::Media::Cdrom ? kCdPlace : 0);
@@ -277,7 +284,8 @@ Result<void> PcBoard::build_display() {
   if (choice == std::end(kChoices))
     return fail(Errc::InvalidArgument, "-vga {}: expected std or none", wanted);
   if (choice->driver.empty()) return {};
-  return build_device({.name = std::string(choice->driver), .id = "vga"});
+  TRY(build_device({.name = std::string(choice->driver), .id = "vga"}));
+  return {};
 }
 
 Result<void> PcBoard::build_user_devices() {
@@ -285,14 +293,98 @@ Result<void> PcBoard::build_user_devices() {
   return {};
 }
 
-Result<void> PcBoard::build_device(const NamedOptions& device) {
+Result<Device*> PcBoard::build_device(const NamedOptions& device) {
   const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name));
   const std::string id =
       device.id.empty() ? format("{}.{}", device.name, devices_.size()) : device.id;
   if (machine_.devices().find(id))
     return fail(Errc::Exists, "{}: there is a device '{}' already", device.name, id);
-  adopt(TRY(kind->make(machine_, id, machine_.config().with_globals(device.name, device.options))));
+  Device& made = adopt(
+      TRY(kind->make(machine_, id, machine_.config().with_globals(device.name, device.options))));
+  options_[&made] = device;
+  return &made;
+}
+
+namespace {
+
+PciFunction* find_function(PciBus& bus, const Device& device) {
+  for (PciFunction* function : bus.functions()) {
+    if (function == &device) return function;
+    if (PciBus* behind = function->secondary_bus())
+      if (PciFunction* found = find_function(*behind, device)) return found;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Result<void> PcBoard::plug(const NamedOptions& device) {
+  const DeviceKind* kind = TRY(machine_.catalogue().find_device(device.name));
+  if (kind->bus != "PCI")
+    return fail(Errc::Unsupported, "The {} bus does not take devices while the machine runs",
+                kind->bus);
+  const Value* drive = device.options.find("drive");
+  const std::string* name = drive ? drive->as<std::string>() : nullptr;
+  const Drive* before = name ? machine_.drives().find(*name) : nullptr;
+  const bool was_plugged = before && before->plugged;
+  Result<Device*> built = build_device(device);
+  if (!built) {
+    Drive* after = name ? machine_.drives().find(*name) : nullptr;
+    if (after && !was_plugged) after->plugged = false;
+    return built.error();
+  }
+  Device& made = **built;
+  made.reset(ResetKind::PowerOn);
+  if (machine_.running()) made.resume();
+  PciFunction& function = *find_function(chipset_->root_bus(), made);
+  function.bus()->hotplug()->plugged(function);
   return {};
+}
+
+Result<void> PcBoard::check_removable(const Device& device) const {
+  const auto added = options_.find(&device);
+  if (added == options_.end())
+    return fail(Errc::Unsupported, "Device '{}' stays as long as the machine: it is a part of it",
+                device.id());
+  const DeviceKind* kind = TRY(machine_.catalogue().find_device(added->second.name));
+  if (kind->has_buses || !device.children().empty())
+    return fail(Errc::Unsupported,
+                "Device '{}' stays as long as the machine: others may hang on it", device.id());
+  return {};
+}
+
+Result<void> PcBoard::unplug(Device& device) {
+  TRY(check_removable(device));
+  PciFunction* function = find_function(chipset_->root_bus(), device);
+  PciHotplug* slot = function ? function->bus()->hotplug() : nullptr;
+  if (!slot)
+    return fail(Errc::Unsupported,
+                "Device '{}' stays as long as the machine: its slot gives no cards", device.id());
+  (void)slot->request_eject(*function);
+  return {};
+}
+
+// Within the guest's access: what is left of it goes when that has ended.
+void PcBoard::ejected(Device& device) {
+  machine_.loop().post([this, gone = &device] { remove_device(*gone); });
+}
+
+void PcBoard::remove_device(Device& device) {
+  const auto at = std::ranges::find(devices_, &device, &std::unique_ptr<Device>::get);
+  if (at == devices_.end()) return;
+  device.pause();
+  const NamedOptions options = options_.at(&device);
+  options_.erase(&device);
+  machine_.devices().remove(device);
+  const std::string id = device.id();
+  devices_.erase(at);
+  if (const Value* drive = options.options.find("drive"))
+    if (const std::string* name = drive->as<std::string>()) machine_.drives().release(*name);
+  Value data = Value::object();
+  if (!options.id.empty()) data.set("device", id);
+  data.set("path",
+           format("/machine/{}/{}", options.id.empty() ? "peripheral-anon" : "peripheral", id));
+  machine_.emit("DEVICE_DELETED", std::move(data));
 }
 
 // After the user's own devices, whose places were chosen.
@@ -319,6 +411,7 @@ Result<void> PcBoard::tell_boot_order() {
 }
 
 Result<void> PcBoard::build_firmware() {
+  const FirmwareOptions& options = machine_.config().firmware;
   const PcFirmwareContext context{.machine = machine_,
                                   .memory = memory_,
                                   .fw_cfg = *fw_cfg_,
@@ -327,9 +420,14 @@ Result<void> PcBoard::build_firmware() {
                                   .product = model_.product,
                                   .sleep = chipset_->pm1().sleep_states(),
                                   .smm = smm_,
-                                  .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off};
+                                  .has_hpet = machine_.config().machine.hpet != OnOffAuto::Off,
+                                  .smbios = TRY(read_smbios_options(options.smbios)),
+                                  .acpi_tables = TRY(read_acpi_tables(options.acpi_tables)),
+                                  .speeds = TRY(pc_memory_speeds(machine_))};
+  if (!options.acpi_tables.empty() && !machine_.config().machine.acpi)
+    return fail(Errc::InvalidArgument,
+                "-acpitable: this machine was told to have no ACPI (acpi=off)");
   TRY(describe_to_firmware(context));
-  const FirmwareOptions& options = machine_.config().firmware;
   if (options.kernel.empty()) {
     if (!options.initrd.empty() || !options.append.empty())
       return fail(Errc::InvalidArgument, "-initrd and -append need a -kernel");

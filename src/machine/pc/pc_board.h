@@ -4,6 +4,7 @@
 // on each other; build() reads as the list of parts. Example: see machine/catalogue.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -38,6 +39,9 @@ class PcBoard final : public Board {
   void system_reset() override;
   void press_power_button() override;
   void wake(WakeCause cause) override;
+  Result<void> plug(const NamedOptions& device) override;
+  Result<void> unplug(Device& device) override;
+  void ejected(Device& device) override;
   PciBus* pci_bus() override { return &chipset_->root_bus(); }
   IrqLine isa_irq(unsigned irq) override;
   IrqStatistics* irqs() override { return &interrupts_.gsis(); }
@@ -59,7 +63,11 @@ class PcBoard final : public Board {
   // -vga, or the standard card where nothing else is said.
   Result<void> build_display();
   Result<void> build_user_devices();
-  Result<void> build_device(const NamedOptions& device);
+  // Returns it, adopted.
+  Result<Device*> build_device(const NamedOptions& device);
+  void remove_device(Device& device);
+  // Unsupported: it stays as long as the machine.
+  Result<void> check_removable(const Device& device) const;
   Result<void> build_virtio_drives();
   Result<void> tell_boot_order();
   // What the user wants of a built-in device of this kind (-global).
@@ -97,6 +105,7 @@ class PcBoard final : public Board {
   bool keyboard_a20_ = true;
   u32 cpu_signature_ = 0;  // CPUID.1:EAX
   std::vector<std::unique_ptr<Device>> devices_;
+  std::map<const Device*, NamedOptions> options_;  // of those that users added
 };
 
 }  // namespace menura

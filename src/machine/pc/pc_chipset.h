@@ -29,6 +29,8 @@ struct PcChipsetParts {
       adopt;  // takes the chips, in the order of their making
   std::function<void(SleepState)> on_sleep;
   std::function<void()> smi;  // null: no SMM
+  std::function<void(PciFunction&)> ejected;
+  std::function<bool(PciFunction&)> removable;
 };
 
 class PcChipset {

@@ -1,9 +1,14 @@
 #include "machine/pc/pc_firmware.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "base/bits.h"
 #include "base/bytes.h"
 #include "base/units.h"
+#include "base/uuid.h"
 #include "base/version.h"
+#include "hw/acpi/vm_generation_id.h"
 #include "hw/isa/pvpanic.h"
 #include "hw/rtc/cmos.h"
 
@@ -154,12 +159,92 @@ void add_numa(const PcFirmwareContext& c, AcpiConfig& acpi) {
 
 }  // namespace
 
+namespace {
+
+// Which of a matrix's quantities are in MB/s; others are in ps.
+bool is_bandwidth(NumaSpeed::DataType type) { return type >= NumaSpeed::DataType::AccessBandwidth; }
+
+u64 table_value(const NumaSpeed& speed) {
+  constexpr u64 kPsPerNs = 1000;
+  return speed.bandwidth ? speed.bandwidth->bytes / MiB : speed.latency.value_or(0) * kPsPerNs;
+}
+
+// All that was said of one quantity, in the largest unit that all of it is a multiple of.
+Result<AcpiMemorySpeeds::Matrix> speed_matrix(const std::vector<NumaSpeed>& speeds,
+                                              const NumaSpeed& first, const AcpiMemorySpeeds& nodes,
+                                              const std::vector<u32>& initiators) {
+  AcpiMemorySpeeds::Matrix m{.hierarchy = static_cast<u8>(first.hierarchy),
+                             .data_type = static_cast<u8>(first.data_type),
+                             .unit = 0,
+                             .initiators = initiators};
+  for (const AcpiMemorySpeeds::Target& target : nodes.targets) m.targets.push_back(target.node);
+  m.entries.resize(m.initiators.size() * m.targets.size());
+  const auto same = [&](const NumaSpeed& s) {
+    return s.hierarchy == first.hierarchy && s.data_type == first.data_type;
+  };
+  for (const NumaSpeed& s : speeds)
+    if (same(s)) m.unit = std::gcd(m.unit, table_value(s));
+  for (const NumaSpeed& s : speeds) {
+    if (!same(s)) continue;
+    constexpr u64 kMost = 0xfffe;
+    const u64 value = table_value(s) / m.unit;
+    if (value > kMost)
+      return fail(Errc::OutOfRange, "-numa hmat-lb: {} values are too far apart for one table",
+                  is_bandwidth(s.data_type) ? "bandwidth" : "latency");
+    const auto row = std::ranges::find(m.initiators, s.initiator) - m.initiators.begin();
+    const auto column = std::ranges::find(m.targets, s.target) - m.targets.begin();
+    u16& entry =
+        m.entries[static_cast<size_t>(row) * m.targets.size() + static_cast<size_t>(column)];
+    if (entry != 0)
+      return fail(Errc::Exists, "-numa hmat-lb: from node {} to {} it is said twice", s.initiator,
+                  s.target);
+    entry = static_cast<u16>(value);
+  }
+  return m;
+}
+
+u32 cache_attributes(const NumaCache& cache, const std::vector<NumaCache>& all) {
+  const auto levels = std::ranges::count(all, cache.node_id, &NumaCache::node_id);
+  return static_cast<u32>(levels) | u32{cache.level} << 4 |
+         static_cast<u32>(cache.associativity) << 8 | static_cast<u32>(cache.policy) << 12 |
+         u32{cache.line} << 16;
+}
+
+}  // namespace
+
+Result<std::optional<AcpiMemorySpeeds>> pc_memory_speeds(Machine& machine) {
+  const NumaLayout& numa = machine.numa();
+  if (!numa.hmat) return std::optional<AcpiMemorySpeeds>();
+  AcpiMemorySpeeds speeds;
+  for (const NumaNode& node : machine.config().numa.nodes)
+    if (!node.memdev.empty()) speeds.targets.push_back({node.id, numa.initiators[node.id]});
+  std::ranges::sort(speeds.targets, {}, &AcpiMemorySpeeds::Target::node);
+  std::vector<u32> initiators = numa.cpu_nodes;
+  std::ranges::sort(initiators);
+  initiators.erase(std::unique(initiators.begin(), initiators.end()), initiators.end());
+  for (const NumaSpeed& s : numa.speeds) {
+    const bool known = std::ranges::any_of(speeds.matrices, [&](const auto& m) {
+      return m.hierarchy == static_cast<u8>(s.hierarchy) &&
+             m.data_type == static_cast<u8>(s.data_type);
+    });
+    if (!known) speeds.matrices.push_back(TRY(speed_matrix(numa.speeds, s, speeds, initiators)));
+  }
+  for (const NumaCache& cache : numa.caches)
+    speeds.caches.push_back(
+        {cache.node_id, cache.size.bytes, cache_attributes(cache, numa.caches)});
+  return std::optional(std::move(speeds));
+}
+
 AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
   constexpr u64 kHole64Size = 256 * GiB;
   AcpiConfig acpi;
   for (u32 i = 0; i < c.machine.topology().cpus; i++)
     acpi.apic_ids.push_back(c.machine.topology().apic_id(i));
   add_numa(c, acpi);
+  acpi.speeds = c.speeds;
+  acpi.extra = c.acpi_tables;
+  if (const VmGenerationId* id = find_generation_id(c.machine.devices()))
+    acpi.generation_id = little_endian(id->uuid());
   acpi.hpet = c.has_hpet;
   acpi.pvpanic_port = pvpanic_port(c.machine.config());
   acpi.has_s3 = !c.sleep.disable_s3;
@@ -174,11 +259,14 @@ AcpiConfig pc_acpi_config(const PcFirmwareContext& c) {
 
 SmbiosConfig pc_smbios_config(const PcFirmwareContext& c) {
   const Topology& topology = c.machine.topology();
-  SmbiosConfig smbios;
-  smbios.bios_version = std::string(version());
-  smbios.product = std::string(c.product);
-  smbios.version = std::string(c.machine.type().name);
-  smbios.uuid = c.machine.config().uuid;
+  SmbiosConfig smbios = c.smbios;
+  const auto unless_said = [](std::string& text, std::string_view ours) {
+    if (text.empty()) text = ours;
+  };
+  unless_said(smbios.bios.version, version());
+  unless_said(smbios.system.product, c.product);
+  unless_said(smbios.system.version, c.machine.type().name);
+  if (smbios.uuid == Uuid{}) smbios.uuid = c.machine.config().uuid;
   smbios.sockets = topology.sockets;
   smbios.cores_per_socket = topology.dies * topology.cores;
   smbios.threads_per_core = topology.threads;

@@ -28,6 +28,10 @@ struct PcFirmwareContext {
   SleepConfig sleep = {};
   bool smm = false;
   bool has_hpet = true;
+  // What the user says of the tables.
+  SmbiosConfig smbios = {};
+  std::vector<std::vector<std::byte>> acpi_tables = {};
+  std::optional<AcpiMemorySpeeds> speeds = {};
 };
 
 // -boot once= holds for the first start only, -boot order= for all that follow. An Error for either
@@ -36,6 +40,9 @@ enum class BootTurn : u8 { First, Later };
 Result<std::array<BootDevice, 3>> boot_order(const BootOptions& boot, BootTurn turn);
 
 Result<void> describe_to_firmware(const PcFirmwareContext& context);
+
+// HMAT's contents; nothing without -machine hmat=on. Errors: values that no unit fits.
+Result<std::optional<AcpiMemorySpeeds>> pc_memory_speeds(Machine& machine);
 
 // The tables, for those who place them without firmware.
 AcpiConfig pc_acpi_config(const PcFirmwareContext& context);

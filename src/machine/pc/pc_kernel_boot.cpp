@@ -5,6 +5,8 @@
 #include "base/bits.h"
 #include "base/fd.h"
 #include "base/units.h"
+#include "hw/pci/pci_function.h"
+#include "hw/pci/pci_regs.h"
 
 namespace menura {
 
@@ -119,6 +121,7 @@ Result<void> PcKernelBoot::plan_modules(u64 kernel_end) {
 void PcKernelBoot::reset(ResetKind) {
   prepare_chips();
   if (waking()) return;
+  prepare_screen();
   write_kernel();
   write_bios_data();
   write_tables();
@@ -217,6 +220,27 @@ void PcKernelBoot::set_mtrrs(x86::State& state) {
 
 namespace {
 
+// By the ports of Bochs's VBE extensions.
+void set_vbe_mode(AddressSpace& io, u16 width, u16 height, u16 depth) {
+  enum : u16 { kWidth = 1, kHeight = 2, kDepth = 3, kEnable = 4 };
+  constexpr u16 kIndexPort = 0x1ce, kDataPort = 0x1d0;
+  constexpr u16 kOn = 0x01, kLinear = 0x40;
+  const auto set = [&](u16 index, u16 value) {
+    io.store({kIndexPort}, 2, index);
+    io.store({kDataPort}, 2, value);
+  };
+  set(kEnable, 0);
+  set(kWidth, width);
+  set(kHeight, height);
+  set(kDepth, depth);
+  set(kEnable, kOn | kLinear);
+  // The attribute controller shows a picture only while its palette is not being set up.
+  constexpr u16 kInputStatusColor = 0x3da, kInputStatusMono = 0x3ba, kAttributeIndex = 0x3c0;
+  (void)io.load({kInputStatusColor}, 1);
+  (void)io.load({kInputStatusMono}, 1);
+  io.store({kAttributeIndex}, 1, 0x20);
+}
+
 void set_segments(x86::State& state, u16 code) {
   const auto segment = [](u16 selector, u16 attributes) {
     return x86::Segment{.selector = selector, .attributes = attributes, .limit = 0xffff'ffff};
@@ -262,6 +286,27 @@ void PcKernelBoot::set_waking_entry(x86::State& state) const {
   cs.selector = static_cast<u16>(vector >> 4);
   cs.base = u64{cs.selector} << 4;
   state.rip = vector & 0xf;
+}
+
+// What a video BIOS does for a loader: a mode with a linear frame buffer, on a standard VGA card.
+void PcKernelBoot::prepare_screen() {
+  constexpr u32 kVgaClass = 0x030000, kStandardVga = 0x1111'1234;
+  constexpr u16 kWidth = 1024, kHeight = 768, kDepth = 32;
+  constexpr u64 kWindowEnd = 0xfe00'0000;
+  parameters_.screen.reset();
+  for (PciFunction* card : context_.chipset.root_bus().functions()) {
+    const u64 size = card->bars()[0].size;
+    if (card->identity().class_code != kVgaClass || card->config_read(0, 4) != kStandardVga ||
+        size < u64{kWidth} * kHeight * kDepth / 8)
+      continue;
+    const u64 address = align_down(kWindowEnd - size, size);
+    if (address < context_.memory.below_4g()) return;
+    card->config_write(pci::kBar0, 4, static_cast<u32>(address));
+    card->config_write(pci::kCommand, 2, pci::kCommandIo | pci::kCommandMemory);
+    set_vbe_mode(context_.machine.io(), kWidth, kHeight, kDepth);
+    parameters_.screen = {.address = address, .size = size, .width = kWidth, .height = kHeight};
+    return;
+  }
 }
 
 // What a BIOS does.

@@ -77,6 +77,7 @@ class PcKernelBoot final : public Device {
   void set_flat_entry(x86::State& state) const;
   void set_waking_entry(x86::State& state) const;
   void prepare_chips();
+  void prepare_screen();
 
   // Wiring
   Context context_;

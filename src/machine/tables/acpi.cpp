@@ -220,6 +220,74 @@ u32 add_slit(Assembler& assembler, const AcpiConfig& config) {
   return assembler.add(w);
 }
 
+u32 add_hmat(Assembler& assembler, const AcpiMemorySpeeds& speeds) {
+  Writer w = assembler.table("HMAT", 2);
+  w.u32_(0);
+  for (const AcpiMemorySpeeds::Target& target : speeds.targets)
+    w.u16_(0)
+        .u16_(0)
+        .u32_(40)
+        .u16_(target.initiator ? 1 : 0)
+        .u16_(0)
+        .u32_(target.initiator.value_or(0))
+        .u32_(target.node)
+        .zeros(20);
+  for (const AcpiMemorySpeeds::Matrix& m : speeds.matrices) {
+    const size_t length = 32 + 4 * (m.initiators.size() + m.targets.size()) + 2 * m.entries.size();
+    w.u16_(1).u16_(0).u32_(static_cast<u32>(length)).u8_(m.hierarchy).u8_(m.data_type).u16_(0);
+    w.u32_(static_cast<u32>(m.initiators.size())).u32_(static_cast<u32>(m.targets.size())).u32_(0);
+    w.u64_(m.unit);
+    for (const u32 node : m.initiators) w.u32_(node);
+    for (const u32 node : m.targets) w.u32_(node);
+    for (const u16 entry : m.entries) w.u16_(entry);
+  }
+  for (const AcpiMemorySpeeds::Cache& cache : speeds.caches)
+    w.u16_(2)
+        .u16_(0)
+        .u32_(32)
+        .u32_(cache.node)
+        .u32_(0)
+        .u64_(cache.size)
+        .u32_(cache.attributes)
+        .u16_(0)
+        .u16_(0);
+  return assembler.add(w);
+}
+
+// An SSDT whose device tells where the ID is: a buffer in these very tables, which are reserved memory.
+// Source: Microsoft's "Virtual Machine Generation ID".
+u32 add_generation_id(Assembler& assembler, const std::array<u8, 16>& id) {
+  using namespace aml;  // NOLINT
+  constexpr size_t kBuffer = 64;
+  constexpr std::string_view kAddress = "VGIA";
+  Writer w = assembler.table("SSDT", 1);
+  // The first object is the name of the address: \01 to 04 are its four bytes.
+  constexpr u32 kToBeFilled = 0x0403'0201;
+  const size_t at_in_table = w.size() + 1 + kAddress.size() + 1;
+  const Aml code =
+      join({name(kAddress, integer(kToBeFilled)),
+            scope("\\_SB",
+                  {device("VGEN",
+                          {name("_HID", string("MNRA0001")), name("_CID", string("VM_Gen_Counter")),
+                           name("_DDN", string("VM_Gen_Counter")), name("_STA", integer(0xf)),
+                           method("ADDR", 0,
+                                  {store(package({integer(0), integer(0)}), local(0)),
+                                   store(path("\\VGIA"), index(local(0), integer(0))),
+                                   return_(local(0))})})})});
+  for (const u8 byte : code) w.u8_(byte);
+  std::vector<std::byte>& tables = assembler.out.tables;
+  const u32 buffer = assembler.align();
+  tables.resize(buffer + kBuffer);
+  for (size_t i = 0; i < id.size(); i++) tables[buffer + i] = static_cast<std::byte>(id[i]);
+  assembler.out.generation_id = buffer;
+  const u32 table = assembler.add(w);
+  const u32 at = static_cast<u32>(table + at_in_table);
+  ensure(load_le<u32>(tables, at) == kToBeFilled, "the address is where it is to be filled in");
+  store_le(Bytes(tables), at, buffer);
+  assembler.out.pointers.push_back({false, at, 4});
+  return table;
+}
+
 u32 add_dsdt(Assembler& assembler, const AcpiConfig& config) {
   Writer w = assembler.table("DSDT", 1);
   const bool q35 = config.chipset == AcpiChipset::Q35;
@@ -302,7 +370,13 @@ AcpiTables build_pc_acpi(const AcpiConfig& config) {
   if (config.ecam.size != 0) tables.push_back(add_mcfg(assembler, config));
   if (!config.cpu_nodes.empty()) tables.push_back(add_srat(assembler, config));
   if (!config.distances.empty()) tables.push_back(add_slit(assembler, config));
+  if (config.speeds) tables.push_back(add_hmat(assembler, *config.speeds));
   tables.push_back(add_waet(assembler));
+  if (config.generation_id) tables.push_back(add_generation_id(assembler, *config.generation_id));
+  for (const std::vector<std::byte>& extra : config.extra) {
+    Writer w{.bytes = extra};
+    tables.push_back(assembler.add(w));
+  }
   add_rsdp(assembler, config, add_root(assembler, tables));
   // Whole pages: the size stays when firmware moves what the tables tell of.
   constexpr size_t kPage = 4096;

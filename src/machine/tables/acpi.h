@@ -7,6 +7,7 @@
 //   fw_cfg.add_file("etc/acpi/tables", tables.tables); ...
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +22,35 @@ struct AcpiNumaNode {
   u32 node = 0;
 };
 
+// HMAT, §5.2.27. Only with NUMA nodes.
+struct AcpiMemorySpeeds {
+  struct Target {
+    u32 node = 0;
+    std::optional<u32> initiator = {};
+  };
+  // One quantity for every pair of nodes.
+  struct Matrix {
+    u8 hierarchy = 0;
+    u8 data_type = 0;
+    u64 unit = 1;  // ps, or MB/s
+    std::vector<u32> initiators = {};
+    std::vector<u32> targets = {};
+    std::vector<u16> entries = {};  // initiators x targets, in units; 0: not said
+  };
+  struct Cache {
+    u32 node = 0;
+    u64 size = 0;
+    u32 attributes = 0;
+  };
+  std::vector<Target> targets = {};
+  std::vector<Matrix> matrices = {};
+  std::vector<Cache> caches = {};
+};
+
 enum class AcpiChipset : u8 { I440fx, Q35 };
+
+// The general purpose event of an i440FX's hot-plugged cards.
+inline constexpr unsigned kPciHotplugEvent = 9;
 
 struct AcpiConfig {
   AcpiChipset chipset = AcpiChipset::I440fx;
@@ -29,6 +58,11 @@ struct AcpiConfig {
   std::vector<u32> cpu_nodes = {};  // NUMA node per CPU; empty: no SRAT
   std::vector<AcpiNumaNode> memory_nodes = {};
   std::vector<std::vector<u8>> distances = {};  // SLIT; empty: none
+  std::optional<AcpiMemorySpeeds> speeds = {};  // HMAT
+  // Whole tables besides, as a user has them.
+  std::vector<std::vector<std::byte>> extra = {};
+  // The Virtual Machine Generation ID; nothing: the guest is not told of any.
+  std::optional<std::array<u8, 16>> generation_id = {};
   bool hpet = true;
   bool smm = true;  // SMI_CMD switches ACPI on
   u16 pm_base = 0x600;
@@ -69,6 +103,8 @@ struct AcpiTables {
   };
   std::vector<Pointer> pointers;
   std::vector<Checksum> checksums;
+  // Where the generation ID lies in `tables`.
+  std::optional<u32> generation_id;
 
   // Fills in pointers and checksums for tables at tables_address (16-byte aligned).
   void place(u64 tables_address);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/fd.h"
+#include "base/uuid.h"
 #include "machine/tables/aml.h"
 
 namespace menura {
@@ -138,6 +139,54 @@ void expect_iasl_accepts(const AcpiConfig& config) {
     }
   }
   std::filesystem::remove_all(folder);
+}
+
+// One latency matrix over two nodes of CPUs and two of memory, one bandwidth, a cache, a generation ID
+// and a table of the user's.
+AcpiConfig rich_sample() {
+  AcpiConfig config = sample();
+  config.speeds =
+      AcpiMemorySpeeds{.targets = {{0, 0}, {1, 1}},
+                       .matrices = {{.data_type = 0,
+                                     .unit = 1000,
+                                     .initiators = {0, 1},
+                                     .targets = {0, 1},
+                                     .entries = {5, 10, 10, 5}},
+                                    {.data_type = 3,
+                                     .unit = 100,
+                                     .initiators = {0, 1},
+                                     .targets = {0, 1},
+                                     .entries = {200, 100, 100, 200}}},
+                       .caches = {{.node = 1, .size = 0x10000, .attributes = 0x0040'1111}}};
+  Uuid id{};
+  for (u8 i = 0; i < 16; i++) id[i] = static_cast<u8>(0xa0 + i);
+  config.generation_id = id;
+  std::vector<std::byte> own(40);
+  for (size_t i = 0; i < 4; i++) own[i] = static_cast<std::byte>("OEM1"[i]);
+  config.extra.push_back(own);
+  return config;
+}
+
+TEST(AcpiTest, IaslReadsSpeedsOfMemoryAndTheGenerationId) {
+  AcpiConfig ours = rich_sample();
+  ours.extra.clear();
+  expect_iasl_accepts(ours);
+  AcpiTables tables = build_pc_acpi(rich_sample());
+  tables.place(kPlace);
+  ASSERT_TRUE(tables.generation_id);
+  EXPECT_EQ(static_cast<u8>(tables.tables[*tables.generation_id + 15]), 0xaf);
+  // The SSDT's first name is the address of the ID.
+  bool found = false, own = false;
+  for (const u32 offset : table_offsets(tables)) {
+    const std::string name = text_at(tables.tables, offset, 4);
+    own |= name == "OEM1";
+    if (name != "SSDT") continue;
+    found = true;
+    EXPECT_EQ(text_at(tables.tables, offset + 37, 4), "VGIA");
+    EXPECT_EQ(load_le<u32>(tables.tables, offset + 42), kPlace + *tables.generation_id);
+  }
+  EXPECT_TRUE(found);
+  EXPECT_TRUE(own);
 }
 
 AcpiConfig q35_sample() {

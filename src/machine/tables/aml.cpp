@@ -35,6 +35,8 @@ enum : u8 {
   kFindSetRightBitOp = 0x82,
   kCreateDWordFieldOp = 0x8a,
   kCreateWordFieldOp = 0x8b,
+  kNotifyOp = 0x86,
+  kIndexOp = 0x88,
   kLEqualOp = 0x93,
   kIfOp = 0xa0,
   kElseOp = 0xa1,
@@ -228,12 +230,17 @@ Aml bit_or(const Aml& a, const Aml& b) { return binary(kOrOp, a, b); }
 Aml equal(const Aml& a, const Aml& b) { return join({{kLEqualOp}, a, b}); }
 Aml shift_left(const Aml& a, const Aml& b) { return binary(kShiftLeftOp, a, b); }
 Aml find_set_right_bit(const Aml& a) { return join({{kFindSetRightBitOp}, a, {0x00}}); }
+Aml index(const Aml& container, const Aml& position) {
+  return join({{kIndexOp}, container, position, {0x00}});
+}
 Aml decrement(const Aml& target) { return join({{kDecrementOp}, target}); }
 Aml if_(const Aml& condition, List body) {
   return with_length({kIfOp}, join({condition, join(body)}));
 }
 Aml else_(List body) { return with_length({kElseOp}, join(body)); }
 Aml return_(const Aml& value) { return join({{kReturnOp}, value}); }
+Aml notify(const Aml& device, const Aml& value) { return join({{kNotifyOp}, device, value}); }
+Aml call(std::string_view method, List arguments) { return join({path(method), join(arguments)}); }
 
 Aml create_dword_field(const Aml& buffer, const Aml& byte_index, std::string_view name) {
   return join({{kCreateDWordFieldOp}, buffer, byte_index, path(name)});

@@ -54,9 +54,12 @@ Aml equal(const Aml& a, const Aml& b);
 Aml shift_left(const Aml& a, const Aml& b);
 Aml find_set_right_bit(const Aml& a);
 Aml decrement(const Aml& target);
+Aml index(const Aml& container, const Aml& position);
 Aml if_(const Aml& condition, List body);
 Aml else_(List body);
 Aml return_(const Aml& value);
+Aml notify(const Aml& device, const Aml& value);
+Aml call(std::string_view method, List arguments);
 Aml create_dword_field(const Aml& buffer, const Aml& byte_index, std::string_view name);
 Aml create_word_field(const Aml& buffer, const Aml& byte_index, std::string_view name);
 

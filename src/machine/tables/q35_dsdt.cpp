@@ -38,20 +38,21 @@ Aml routing_method() {
   return method("_PRT", 0, {if_(path("\\PICF"), {return_(path("PRTA"))}), return_(path("PRTP"))});
 }
 
-// The operating system may have what PCI Express capabilities hold, but for hot-plugging, power
-// management events and error reports, which there are none of.
+// The operating system may have what PCI Express capabilities hold and the slots of the root ports, but
+// no power management events and error reports, which there are none of.
 Aml negotiation() {
-  constexpr u64 kCapabilityControl = 1 << 4, kUnknownUuid = 1 << 2;
+  constexpr u64 kHotplug = 1 << 0, kCapabilityControl = 1 << 4, kUnknownUuid = 1 << 2;
   const Aml pci_host_bridge = buffer({0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57,
                                       0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66});
-  return method("_OSC", 4,
-                {create_dword_field(argument(3), integer(0), "CDW1"),
-                 if_(equal(argument(0), pci_host_bridge),
-                     {create_dword_field(argument(3), integer(8), "CDW3"),
-                      store(bit_and(path("CDW3"), integer(kCapabilityControl)), path("CDW3"))}),
-                 else_({store(bit_or(path("CDW1"), integer(kUnknownUuid)), path("CDW1"))}),
-                 return_(argument(3))},
-                true);
+  return method(
+      "_OSC", 4,
+      {create_dword_field(argument(3), integer(0), "CDW1"),
+       if_(equal(argument(0), pci_host_bridge),
+           {create_dword_field(argument(3), integer(8), "CDW3"),
+            store(bit_and(path("CDW3"), integer(kCapabilityControl | kHotplug)), path("CDW3"))}),
+       else_({store(bit_or(path("CDW1"), integer(kUnknownUuid)), path("CDW1"))}),
+       return_(argument(3))},
+      true);
 }
 
 Aml host_bridge(const AcpiConfig& config) {

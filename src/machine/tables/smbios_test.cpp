@@ -16,9 +16,9 @@ namespace {
 
 SmbiosConfig sample() {
   SmbiosConfig c;
-  c.product = "Standard PC (i440FX + PIIX, 1996)";
-  c.serial = "S-1234";
-  c.cpu_name = "menura CPU";
+  c.system.product = "Standard PC (i440FX + PIIX, 1996)";
+  c.system.serial = "S-1234";
+  c.processor.names.version = "menura CPU";
   for (u8 i = 0; i < 16; i++) c.uuid[i] = i;
   c.sockets = 2;
   c.cores_per_socket = 4;
@@ -48,11 +48,10 @@ TEST(SmbiosTest, HugeMemoryStillFits) {
   EXPECT_LT(build_smbios(c).structures.size(), 65536u);
 }
 
-// dmidecode reads a dump: the oracle.
-TEST(SmbiosTest, DmidecodeReadsIt) {
-  if (std::system("command -v dmidecode >/dev/null") != 0)
-    GTEST_SKIP() << "dmidecode is not installed";
-  SmbiosTables t = build_smbios(sample());
+// dmidecode reads a dump: the oracle. Empty: it is not installed.
+std::string decoded(const SmbiosConfig& config) {
+  if (std::system("command -v dmidecode >/dev/null") != 0) return {};
+  SmbiosTables t = build_smbios(config);
   // A dump file holds the anchor at 0 and the table at 20h.
   t.place(0x20);
   const std::string stem =
@@ -64,17 +63,87 @@ TEST(SmbiosTest, DmidecodeReadsIt) {
       .write(reinterpret_cast<const char*>(t.structures.data()),
              static_cast<std::streamsize>(t.structures.size()));
   EXPECT_EQ(std::system(("dmidecode --from-dump " + stem + " >" + stem + ".txt 2>&1").c_str()), 0);
-  const std::string text = read_file(stem + ".txt", 1 << 20).value();
+  std::string text = read_file(stem + ".txt", 1 << 20).value();
+  std::filesystem::remove(stem);
+  std::filesystem::remove(stem + ".txt");
+  for (const char* bad : {"TRUNCATED", "BROKEN", "OUT OF SPEC", "bad", "Invalid"})
+    EXPECT_EQ(text.find(bad), std::string::npos) << bad << " in:\n" << text;
+  return text;
+}
+
+TEST(SmbiosTest, DmidecodeReadsIt) {
+  const std::string text = decoded(sample());
+  if (text.empty()) GTEST_SKIP() << "dmidecode is not installed";
   for (const char* expected :
        {"SMBIOS 2.8 present", "Product Name: Standard PC (i440FX + PIIX, 1996)",
         "Serial Number: S-1234", "UUID: 00010203-0405-0607-0809-0a0b0c0d0e0f", "Core Count: 4",
         "Thread Count: 8", "Maximum Capacity: 32 GB", "Size: 16 GB", "Range Size: 29 GB",
         "Version: menura CPU", "Type: RAM"})
     EXPECT_NE(text.find(expected), std::string::npos) << expected << " not in:\n" << text;
-  for (const char* bad : {"TRUNCATED", "BROKEN", "OUT OF SPEC", "bad", "Invalid"})
-    EXPECT_EQ(text.find(bad), std::string::npos) << bad << " in:\n" << text;
-  std::filesystem::remove(stem);
-  std::filesystem::remove(stem + ".txt");
+}
+
+TEST(SmbiosTest, DmidecodeReadsWhatPeopleSay) {
+  SmbiosConfig c = sample();
+  c.bios = {
+      .vendor = "Vend", .version = "V7", .date = "02/03/2024", .release = {{5, 9}}, .uefi = true};
+  c.system.manufacturer = "Sys Maker";
+  c.system.sku = "SKU-1";
+  c.family = "Family-1";
+  c.board = {.names = {.product = "Board-1", .asset = "Tag-1"}, .location = "Left"};
+  c.chassis = {.version = "Case-1", .serial = "CS-1", .sku = "CK-1"};
+  c.processor = {
+      .socket_prefix = "Sock", .names = {.part = "CPart"}, .max_mhz = 4000, .current_mhz = 3500};
+  c.oem_strings = {"first words", "second words"};
+  c.memory = {.locator_prefix = "Loc", .bank = "Bank-1", .names = {.part = "MPart"}, .speed = 3200};
+  const std::string text = decoded(c);
+  if (text.empty()) GTEST_SKIP() << "dmidecode is not installed";
+  for (const char* expected : {"Vendor: Vend",
+                               "Version: V7",
+                               "Release Date: 02/03/2024",
+                               "BIOS Revision: 5.9",
+                               "UEFI is supported",
+                               "Manufacturer: Sys Maker",
+                               "SKU Number: SKU-1",
+                               "Family: Family-1",
+                               "Product Name: Board-1",
+                               "Asset Tag: Tag-1",
+                               "Location In Chassis: Left",
+                               "Version: Case-1",
+                               "Serial Number: CS-1",
+                               "SKU Number: CK-1",
+                               "Socket Designation: Sock0",
+                               "Part Number: CPart",
+                               "Max Speed: 4000 MHz",
+                               "Current Speed: 3500 MHz",
+                               "String 1: first words",
+                               "String 2: second words",
+                               "Locator: Loc0",
+                               "Bank Locator: Bank-1",
+                               "Part Number: MPart",
+                               "Speed: 3200 MT/s"})
+    EXPECT_NE(text.find(expected), std::string::npos) << expected << " not in:\n" << text;
+}
+
+TEST(SmbiosTest, StructuresOfFilesReplaceOurs) {
+  // An OEM string structure "abc", and a system structure of 27 bytes without strings.
+  std::vector<std::byte> file{std::byte{11}, std::byte{5}, std::byte{0}, std::byte{9},
+                              std::byte{1}};
+  for (const char letter : {'a', 'b', 'c', '\0', '\0'})
+    file.push_back(static_cast<std::byte>(letter));
+  const size_t first = file.size();
+  file.resize(first + 27 + 2);
+  file[first] = std::byte{1};
+  file[first + 1] = std::byte{27};
+  SmbiosConfig c = sample();
+  c.structures = split_smbios(file);
+  ASSERT_EQ(c.structures.size(), 2u);
+  EXPECT_EQ(c.structures[0].size(), first);
+  const std::string text = decoded(c);
+  EXPECT_EQ(text.find("Product Name: Standard PC"), std::string::npos);
+  for (size_t size = 1; size < file.size(); size++)
+    if (size != first) {
+      EXPECT_TRUE(split_smbios(ConstBytes(file).first(size)).empty()) << size;
+    }
 }
 
 }  // namespace
