@@ -3,14 +3,17 @@
 
 Usage: formats.py MENURA_IMG [FORMAT...]. Exit status 77 (skipped) where qemu-utils is missing."""
 
+import base64
 import json
 import os
 import random
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 MENURA = os.path.abspath(sys.argv[1])
 WANTED = sys.argv[2:]
@@ -41,6 +44,15 @@ def run(program, *arguments, status=0, **more):
     if status is not None and done.returncode != status:
         raise AssertionError(f"{os.path.basename(program)} {' '.join(arguments)}: status {done.returncode}, not {status}\n{done.stdout}{done.stderr}")
     return done
+
+
+def patiently(program, *arguments):
+    """QEMU cannot make LUKS keys while the host is busy, and says so: it is asked again."""
+    for _ in range(20):
+        done = run(program, *arguments, status=None)
+        if "accurate CPU usage" not in done.stderr:
+            break
+    assert done.returncode == 0, f"{program} {arguments}: {done.stderr}"
 
 
 def ours(*arguments, status=0):
@@ -190,7 +202,7 @@ for fmt, about in FORMATS.items():
                 sound(fmt, file)
                 same(fmt, file)
                 tell_the_same(fmt, file)
-            assert abs(os.path.getsize("mine") - os.path.getsize("theirs")) <= 1 << 20, (os.path.getsize("mine"), os.path.getsize("theirs"))
+            assert os.path.getsize("mine") <= os.path.getsize("theirs") + (1 << 20), (os.path.getsize("mine"), os.path.getsize("theirs"))
 
     @check(f"{fmt}: formats are found by their first bytes; wrong options are named")
     def _():
@@ -275,9 +287,47 @@ if not WANTED or "vhdx" in WANTED:
         io("vhdx", "a", "read -P 5 3M 2M")
         ours("check", "-q", "-f", "vhdx", "a")
 
+def make_dmg(name, raw, chunk=256):
+    """UDIF by hand, for there is nobody here who makes it: every second run of sectors by zlib, plain ones and zeroes between."""
+    data = open(raw, "rb").read()
+    out, runs = bytearray(b"\0" * 512), b""
+    for i, at in enumerate(range(0, len(data), chunk * 512)):
+        part = data[at:at + chunk * 512]
+        kind, body = (0x80000005, zlib.compress(part)) if i % 2 else (1, part)
+        if not any(part):
+            kind, body = 2, b""
+        runs += struct.pack(">IIQQQQ", kind, 0, at // 512, len(part) // 512, len(out), len(body))
+        out += body
+    runs += struct.pack(">IIQQQQ", 0xffffffff, 0, len(data) // 512, 0, len(out), 0)
+    table = struct.pack(">4sIQQQII", b"mish", 1, 0, len(data) // 512, 0, chunk + 8, 0) + b"\0" * 160 + struct.pack(">I", len(runs) // 40) + runs
+    text = base64.encodebytes(table).decode()
+    plist = f"<plist><dict><key>resource-fork</key><dict><key>blkx</key><array><dict><key>Data</key><data>{text}</data></dict></array></dict></dict></plist>".encode()
+    trailer = bytearray(512)
+    struct.pack_into(">4sIII", trailer, 0, b"koly", 4, 512, 1)
+    struct.pack_into(">QQ", trailer, 24, 0, len(out))
+    struct.pack_into(">QQ", trailer, 216, len(out), len(plist))
+    struct.pack_into(">Q", trailer, 492, len(data) // 512)
+    with open(name, "wb") as file:
+        file.write(out + plist + trailer)
+
+
+if not WANTED or "dmg" in WANTED:
+    @check("dmg: QEMU and we read the same; damaged images; writing is refused")
+    def _():
+        source()
+        make_dmg("a.dmg", "s.raw")
+        same("dmg", "a.dmg")
+        equal(json.loads(ours("info", "--output=json", "a.dmg").stdout)["format"], "dmg", "format")
+        equal(*[json.loads(run(t, "info", "-f", "dmg", "--output=json", "a.dmg").stdout) for t in (MENURA, "qemu-img")], "info")
+        assert "read-only" in ours("resize", "-f", "dmg", "a.dmg", "30M", status=1).stderr
+        with open("s.raw", "r+b") as file:
+            file.truncate(1 << 20)
+        make_dmg("a.dmg", "s.raw")
+        damage("dmg", "a.dmg", 40)
+
 SECRET = ["--object", "secret,id=s,data=sesame"]
-LUKS = ["", "cipher-alg=aes-128", "cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256", "cipher-mode=cbc,ivgen-alg=plain64,cipher-alg=aes-192",
-        "hash-alg=sha512", "hash-alg=sha1,cipher-mode=ecb"]
+LUKS = ["", "cipher-alg=aes-128,hash-alg=sha512", "cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256",
+        "cipher-mode=cbc,ivgen-alg=plain64,cipher-alg=aes-192,hash-alg=sha1"]
 
 
 def encrypted(fmt, file):
@@ -295,7 +345,7 @@ def same_plain(fmt, file):
 for fmt in ("luks", "qcow2"):
     if WANTED and fmt not in WANTED:
         continue
-    for options in LUKS if fmt == "luks" else LUKS[:3] + ["cluster_size=4k", "extended_l2=on"]:
+    for options in LUKS if fmt == "luks" else LUKS[:2] + ["cluster_size=4k", "extended_l2=on"]:
         is_qcow2 = fmt == "qcow2" and ("cluster" in options or "l2" in options)
         prefix = "" if fmt == "luks" else "encrypt."
         words = [options] if is_qcow2 else [prefix + word for word in options.split(",") if word]
@@ -308,14 +358,14 @@ for fmt in ("luks", "qcow2"):
                 for file in ("a", "b"):
                     if os.path.exists(file):
                         os.unlink(file)
-                run(maker, "create", "-q", "-f", fmt, *SECRET, "-o", o, "a", "24M")
+                patiently(maker, "create", "-q", "-f", fmt, *SECRET, "-o", o, "a", "24M")
                 equal(*[json.loads(run(t, "info", "-f", fmt, "--output=json", "a").stdout) for t in (MENURA, "qemu-img")], "info")
                 run(writer, "convert", *SECRET, "-n", "--target-image-opts", "-f", "raw", "s.raw", encrypted(fmt, "a"))
                 same_plain(fmt, "a")
                 run("qemu-io", *SECRET, "--image-opts", "-c", "write -P 77 1000k 3k", "-c", "write -P 78 23M 1M", encrypted(fmt, "a"))
                 io("raw", "s.raw", "write -P 77 1000k 3k", "write -P 78 23M 1M")
                 same_plain(fmt, "a")
-                run(maker, "convert", *SECRET, "-f", "raw", "-O", fmt, "-o", o, "s.raw", "b")
+                patiently(maker, "convert", *SECRET, "-f", "raw", "-O", fmt, "-o", o, "s.raw", "b")
                 same_plain(fmt, "b")
                 if fmt == "qcow2":
                     for file in ("a", "b"):
@@ -340,7 +390,7 @@ for fmt in ("luks", "qcow2"):
     def _():
         source()
         prefix = "" if fmt == "luks" else "encrypt.format=luks,encrypt."
-        qemu("create", "-q", "-f", fmt, *SECRET, "-o", f"{prefix}key-secret=s,{prefix.split(',')[-1]}iter-time=10", "good", "1M")
+        patiently("qemu-img", "create", "-q", "-f", fmt, *SECRET, "-o", f"{prefix}key-secret=s,{prefix.split(',')[-1]}iter-time=10", "good", "1M")
         damage(fmt, "good", 12)
 
 print(f"{count - len(failures)} of {count} cases passed")

@@ -40,7 +40,6 @@ Value image_value(Node& node, std::string_view name) {
   v.set("format", node.driver().name);
   if (const auto allocated = image.allocated_size()) v.set("actual-size", *allocated);
   if (info.encrypted) v.set("encrypted", true);
-  if (info.compressed) v.set("compressed", true);
   if (!info.specific.is_null()) v.set("format-specific", info.specific);
   if (!info.backing_file.empty()) {
     v.set("full-backing-filename", resolve_beside(node.filename(), info.backing_file));

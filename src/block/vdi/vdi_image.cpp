@@ -116,6 +116,28 @@ class VdiImage final : public SparseImage {
     return std::unique_ptr<Image>(new VdiImage(header, !context.read_only(), file));
   }
 
+  Result<CheckReport> check(Repair repair) override {
+    CheckReport report = TRY(SparseImage::check(repair));
+    if (header_.allocated >= report.allocated_clusters) return report;
+    report.corruptions++;
+    report.note(format("The header counts {} blocks, the map has {}", header_.allocated,
+                       report.allocated_clusters));
+    if (repair != Repair::All) return report;
+    {
+      const std::lock_guard lock(meta_);
+      for (u64 index = 0; index < blocks(); index++)
+        if (const Place place = TRY(find(index)); place.kind == Place::Kind::At)
+          header_.allocated = std::max(
+              header_.allocated, static_cast<u32>((place.offset - header_.data) / kBlock) + 1);
+      std::array<std::byte, 4> bytes;
+      store_le<u32>(bytes, 0, header_.allocated);
+      TRY(tables_.store(kAllocatedAt, bytes));
+    }
+    TRY(commit());
+    report.corruptions_fixed++;
+    return report;
+  }
+
  private:
   VdiImage(const Header& h, bool writable, const Child& file)
       : SparseImage({h.size, kBlock, end_of(h, file->size())}, writable, file), header_(h) {
@@ -143,7 +165,8 @@ class VdiImage final : public SparseImage {
     }
     std::array<std::byte, 4> bytes;
     store_le<u32>(bytes, 0, header_.allocated);
-    TRY(roots_.store(kAllocatedAt, bytes));
+    // With the map, so that both are one write where they are neighbours.
+    TRY(tables_.store(kAllocatedAt, bytes));
     store_le<u32>(bytes, 0, value);
     return tables_.store(entry_at(index), bytes);
   }

@@ -288,7 +288,7 @@ ImageInfo VmdkImage::info() {
       extent.set("virtual-size", part.end - part.begin);
       extent.set("filename", (*part.file)->filename());
       extent.set("cluster-size", part.sparse->header().grain * kSector);
-      extent.set("format", "");
+      extent.set("format", part.file == &file_ ? "" : "SPARSE");
     } else {
       extent.set("virtual-size", part.end - part.begin);
       extent.set("filename", part.file ? (*part.file)->filename() : std::string());
