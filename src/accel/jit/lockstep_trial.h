@@ -12,11 +12,18 @@
 
 namespace menura::engine {
 
-// Not flags that are left undefined, nor who shows AF, which logical instructions leave undefined.
+// Not transfers by a pointer (to an address that is none they fault at their target: decision 004), nor
+// flags that are left undefined, nor who shows AF, which logical instructions leave undefined.
 inline bool lockstep_compares(const Insn& insn) {
   using jit::x86::Mnemonic;
   constexpr u8 kAf = 1u << 2, kStatus = 0x3f;
   const jit::x86::Row& row = jit::x86::row_of(insn);
+  switch (row.control()) {
+    case jit::x86::Control::CallIndirect:
+    case jit::x86::Control::JumpIndirect:
+    case jit::x86::Control::Return: return false;
+    default: break;
+  }
   if (row.flags.undefined & kStatus & ~kAf) return false;
   return insn.mnemonic != Mnemonic::Lahf && insn.mnemonic != Mnemonic::Pushf;
 }
