@@ -49,6 +49,8 @@ void MachineOptions::describe(PropertyVisitor& p) {
   p.field("memory-backend", memory_backend, "id of the object that is the RAM");
   p.field("pflash0", pflash[0], "id of the drive or node that is the firmware's flash");
   p.field("pflash1", pflash[1], "and of a second one below it, for its variables");
+  p.field("pcspk-audiodev", pcspk_audiodev,
+          "the audiodev that the PC's loudspeaker plays to; none");
   p.field("dump-guest-core", dump_guest_core, "have the RAM in core dumps of this program");
 }
 

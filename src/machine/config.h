@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "audio/audiodev.h"
 #include "base/units.h"
 #include "machine/numa_options.h"
+#include "share/config.h"
 #include "state/properties.h"
 
 namespace menura {
@@ -36,6 +38,7 @@ struct MachineOptions {
   std::string memory_backend;
   std::array<std::string, 2> pflash;  // nodes or drives: the system flash
   bool dump_guest_core = true;
+  std::string pcspk_audiodev;  // empty: the loudspeaker is mute
   void describe(PropertyVisitor& p);
 };
 
@@ -190,6 +193,8 @@ struct MachineConfig {
   NumaOptions numa;
   std::vector<NamedOptions> chardevs;
   std::vector<NamedOptions> netdevs;
+  std::vector<ShareOptions> fsdevs;
+  std::vector<AudioOptions> audiodevs;
   std::vector<NamedOptions> devices;
   std::vector<NamedOptions> objects;  // -object; name: the type
   std::vector<std::string> serials;   // chardev ids, "" for none: the board's ports in order

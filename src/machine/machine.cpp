@@ -62,6 +62,7 @@ Machine::~Machine() {
   board_.reset();
   accelerator_.reset();
   netdevs_.reset();
+  shares_.reset();
   drives_.reset();
   chardevs_.reset();
 }
@@ -92,6 +93,9 @@ Result<void> Machine::construct() {
   for (const DriveOptions& drive : config_.drives) TRY(drives_->open(drive));
   netdevs_ = std::make_unique<Netdevs>(*loop_, *chardevs_);
   for (const NamedOptions& netdev : config_.netdevs) TRY(netdevs_->create(netdev));
+  shares_ = std::make_unique<Shares>(*loop_, *workers_);
+  for (const ShareOptions& share : config_.fsdevs) TRY(shares_->create(share), "-fsdev");
+  for (const AudioOptions& audio : config_.audiodevs) TRY(audiodevs_.create(audio), "-audiodev");
   trace(kStartup, "accelerator");
   TRY(create_accelerator());
   trace(kStartup, "board");

@@ -27,6 +27,7 @@
 #include "machine/config.h"
 #include "machine/memory_backends.h"
 #include "machine/numa.h"
+#include "machine/shares.h"
 #include "memory/address_space.h"
 #include "state/value.h"
 
@@ -102,6 +103,8 @@ class Machine {
   Chardevs& chardevs() { return *chardevs_; }
   Drives& drives() { return *drives_; }
   Netdevs& netdevs() { return *netdevs_; }
+  Shares& shares() { return *shares_; }
+  Audiodevs& audiodevs() { return audiodevs_; }
   // Screens, and where keys and movements go.
   Displays& displays() { return displays_; }
   Inputs& inputs() { return *inputs_; }
@@ -185,6 +188,8 @@ class Machine {
   std::unique_ptr<Chardevs> chardevs_;
   std::unique_ptr<Drives> drives_;
   std::unique_ptr<Netdevs> netdevs_;
+  std::unique_ptr<Shares> shares_;
+  Audiodevs audiodevs_;
   std::unique_ptr<Accelerator> accelerator_;
   std::unique_ptr<Board> board_;
   std::vector<std::unique_ptr<VcpuThread>> cpus_;

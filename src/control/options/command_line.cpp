@@ -10,7 +10,6 @@ namespace menura {
 namespace {
 
 constexpr std::string_view kModes[] = {"readline", "control"};
-constexpr std::string_view kAudioDrivers[] = {"none"};
 
 // A machine without a display has the first serial port on the terminal, as with -nographic, shared
 // with a monitor; unless somebody said otherwise or uses the terminal already.
@@ -82,13 +81,6 @@ void MonitorOptions::describe(PropertyVisitor& p) {
   p.field("id", id, "its name");
   p.field("mode", mode, "for people (readline) or programs (control)");
   p.field("pretty", pretty, "indent the JSON");
-}
-
-std::span<const std::string_view> enum_names(AudioOptions::Driver) { return kAudioDrivers; }
-
-void AudioOptions::describe(PropertyVisitor& p) {
-  p.required("driver", driver, "what plays the sound: nothing");
-  p.required("id", id, "its name");
 }
 
 void UsbSwitch::describe(PropertyVisitor& p) {

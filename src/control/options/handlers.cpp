@@ -282,6 +282,37 @@ Result<void> add_audio(CommandLine& line, OptionArgument argument) {
       TRY(argument.starts_with('{') ? parse_json(argument) : parse_keyval(argument, "driver"));
   TRY(read_properties(audio, given, "audio options"));
   line.options.audiodevs.push_back(audio.id);
+  line.options.machine.audiodevs.push_back(std::move(audio));
+  return {};
+}
+
+Result<void> add_fsdev(CommandLine& line, OptionArgument argument) {
+  ShareOptions share;
+  const Value given =
+      TRY(argument.starts_with('{') ? parse_json(argument) : parse_keyval(argument, "fsdriver"));
+  TRY(read_properties(share, given, "-fsdev"));
+  TRY(share.folder());
+  line.options.machine.fsdevs.push_back(std::move(share));
+  return {};
+}
+
+// A folder and the device that shows it.
+Result<void> add_virtfs(CommandLine& line, OptionArgument argument) {
+  Value given = TRY(parse_keyval(argument, "fsdriver"));
+  std::string tag;
+  if (const Value* word = given.find("mount_tag"); word && word->as<std::string>())
+    tag = *word->as<std::string>();
+  if (tag.empty()) return fail(Errc::InvalidArgument, "'mount_tag' must be given");
+  given.erase("mount_tag");
+  if (!given.find("id")) given.set("id", tag);
+  ShareOptions share;
+  TRY(read_properties(share, given, "-virtfs"));
+  TRY(share.folder());
+  NamedOptions device{.name = "virtio-9p-pci"};
+  device.options.set("fsdev", share.id);
+  device.options.set("mount_tag", tag);
+  line.options.machine.devices.push_back(std::move(device));
+  line.options.machine.fsdevs.push_back(std::move(share));
   return {};
 }
 

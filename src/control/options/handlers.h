@@ -47,6 +47,8 @@ Result<void> set_no_defaults(CommandLine& line, OptionArgument argument);
 Result<void> accept_switch(CommandLine& line, OptionArgument argument);
 
 Result<void> add_audio(CommandLine& line, OptionArgument argument);
+Result<void> add_fsdev(CommandLine& line, OptionArgument argument);
+Result<void> add_virtfs(CommandLine& line, OptionArgument argument);
 Result<void> add_fd(CommandLine& line, OptionArgument argument);
 
 Result<void> add_chardev(CommandLine& line, OptionArgument argument);

@@ -41,15 +41,6 @@ struct NameOptions {
   void describe(PropertyVisitor& p);
 };
 
-// -audiodev
-struct AudioOptions {
-  enum class Driver : u8 { None };
-  Driver driver = Driver::None;
-  std::string id;
-  void describe(PropertyVisitor& p);
-};
-std::span<const std::string_view> enum_names(AudioOptions::Driver);
-
 // -add-fd
 struct FdOptions {
   u32 set = 0;

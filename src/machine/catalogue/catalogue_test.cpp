@@ -28,9 +28,9 @@ std::string make_image(u64 size) {
 
 // The variants of a virtio device share a slot, there are not so many.
 std::string virtio_address(std::string_view kind) {
-  constexpr std::string_view kFirst[] = {"virtio-blk-pci",     "virtio-rng-pci",
-                                         "virtio-balloon-pci", "virtio-serial-pci",
-                                         "virtio-net-pci",     "virtio-scsi-pci"};
+  constexpr std::string_view kFirst[] = {
+      "virtio-blk-pci", "virtio-rng-pci",  "virtio-balloon-pci", "virtio-serial-pci",
+      "virtio-net-pci", "virtio-scsi-pci", "virtio-9p-pci"};
   for (unsigned i = 0; i < std::size(kFirst); i++)
     if (kind.starts_with(kFirst[i]))
       return format("{:x}.{}", 0x1f - i,
@@ -56,6 +56,10 @@ Value minimal_options(std::string_view kind) {
   if (kind == "nvme") options.set("serial", "S1");
   if (kind == "vmgenid") options.set("guid", "auto");
   if (const std::string addr = virtio_address(kind); !addr.empty()) options.set("addr", addr);
+  if (kind.starts_with("virtio-9p")) {
+    options.set("fsdev", kind);
+    options.set("mount_tag", "tag");
+  }
   if (kind == "isa-debugcon") options.set("chardev", "debug");
   if (kind == "isa-serial") {
     options.set("chardev", "extra");
@@ -88,6 +92,9 @@ MachineConfig with_everything() {
                                .interface = DriveOptions::Interface::None,
                                .media = is_cd ? Media::Cdrom : Media::Disk,
                                .readonly = true});
+    if (kind.name.starts_with("virtio-9p"))
+      config.fsdevs.push_back(
+          {.id = std::string(kind.name), .path = testing::TempDir(), .readonly = true});
     config.devices.push_back({.name = std::string(kind.name),
                               .id = "added-" + std::string(kind.name),
                               .options = minimal_options(kind.name)});

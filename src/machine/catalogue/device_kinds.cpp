@@ -38,9 +38,10 @@ PciBus* find_bus(PciBus& root, std::string_view name, std::vector<std::string_vi
 std::span<const DeviceKind> device_kinds() {
   static const std::vector<DeviceKind> kAll = [] {
     std::vector<DeviceKind> all;
-    for (const auto family : {display_device_kinds(), ide_device_kinds(), isa_device_kinds(),
-                              nic_device_kinds(), nvme_device_kinds(), pci_device_kinds(),
-                              testdev_device_kinds(), usb_device_kinds(), virtio_device_kinds()})
+    for (const auto family :
+         {display_device_kinds(), ide_device_kinds(), isa_device_kinds(), nic_device_kinds(),
+          nvme_device_kinds(), pci_device_kinds(), sound_device_kinds(), testdev_device_kinds(),
+          usb_device_kinds(), virtio_device_kinds()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();

@@ -26,6 +26,7 @@ std::span<const DeviceKind> isa_device_kinds();
 std::span<const DeviceKind> nic_device_kinds();
 std::span<const DeviceKind> nvme_device_kinds();
 std::span<const DeviceKind> pci_device_kinds();
+std::span<const DeviceKind> sound_device_kinds();
 std::span<const DeviceKind> testdev_device_kinds();
 std::span<const DeviceKind> usb_device_kinds();
 std::span<const DeviceKind> virtio_device_kinds();

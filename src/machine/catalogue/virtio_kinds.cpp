@@ -2,6 +2,7 @@
 #include "machine/catalogue/virtio_kinds.h"
 
 #include "hw/scsi/scsi_disk.h"
+#include "hw/virtio/virtio_9p.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_input.h"
@@ -135,6 +136,25 @@ struct BlkKind {
     return machine.board().boot_order().add(*config.bootindex,
                                             firmware_path(device, "scsi") + "/disk@0,0");
   }
+};
+
+struct NinePKind {
+  using Device = Virtio9p;
+  struct Config {
+    std::string fsdev, mount_tag;
+    void describe(PropertyVisitor& p) {
+      p.required("fsdev", fsdev, "id of the -fsdev it shows");
+      p.required("mount_tag", mount_tag, "how the guest finds it, at most 31 bytes");
+    }
+  };
+  static MadeVirtio make(Machine& machine, const std::string&, const Config& config) {
+    if (config.mount_tag.empty() || config.mount_tag.size() > Virtio9p::kMostTag)
+      return fail(Errc::OutOfRange, "mount_tag must have 1 to {} bytes", Virtio9p::kMostTag);
+    FileShare* share = TRY(machine.shares().take(config.fsdev));
+    return std::unique_ptr<VirtioDevice>(
+        std::make_unique<Virtio9p>(Virtio9pConfig{config.mount_tag}, *share));
+  }
+  static unsigned vectors(const VirtioDevice&) { return 2; }
 };
 
 struct RngKind {
@@ -397,6 +417,11 @@ constexpr DeviceKind kKinds[] = {
                                "virtio source of random bytes for any driver"),
     row<RngKind, NonTransitional>("virtio-rng-pci-non-transitional", kMisc,
                                   "virtio source of random bytes for modern drivers"),
+    row<NinePKind, Generic>("virtio-9p-pci", kStorage, "virtio shared folder"),
+    row<NinePKind, Transitional>("virtio-9p-pci-transitional", kStorage,
+                                 "virtio shared folder for any driver"),
+    row<NinePKind, NonTransitional>("virtio-9p-pci-non-transitional", kStorage,
+                                    "virtio shared folder for modern drivers"),
     row<NetKind, Generic>("virtio-net-pci", kNetwork, "virtio network card"),
     row<NetKind, Transitional>("virtio-net-pci-transitional", kNetwork,
                                "virtio network card for any driver"),

@@ -12,6 +12,7 @@
 #include "hw/input/ps2_keyboard.h"
 #include "hw/input/ps2_mouse.h"
 #include "hw/isa/debug_ports.h"
+#include "hw/isa/pc_speaker.h"
 #include "hw/isa/system_ports.h"
 #include "hw/pci/pci_function.h"
 #include "hw/serial/uart16550.h"
@@ -174,6 +175,20 @@ void PcBoard::set_a20(bool& gate, bool on) {
   memory_.set_a20(port92_a20_ || keyboard_a20_);
 }
 
+Result<void> PcBoard::build_speaker() {
+  const std::string& audiodev = machine_.config().machine.pcspk_audiodev;
+  if (audiodev.empty()) return {};
+  if (!pit_)
+    return fail(Errc::Unsupported,
+                "pcspk-audiodev={}: the accelerator has the timer, and its tone with it "
+                "(kernel-irqchip=off has it here)",
+                audiodev);
+  AudioSink* const sink = TRY(machine_.audiodevs().find(audiodev), "pcspk-audiodev");
+  speaker_ = &adopt(std::make_unique<PcSpeaker>("pcspk", machine_.loop().virtual_time(), *sink,
+                                                [this] { return pit_->tone_hz(); }));
+  return {};
+}
+
 Result<void> PcBoard::build_isa_devices() {
   Region& io = machine_.io_root();
   SystemPorts& ports = adopt(std::make_unique<SystemPorts>(
@@ -186,10 +201,12 @@ Result<void> PcBoard::build_isa_devices() {
                          .set_speaker =
                              [this](bool on) {
                                if (pit_) pit_->set_speaker(on);
+                               if (speaker_) speaker_->set(on);
                              },
                          .set_a20 = [this](bool on) { set_a20(port92_a20_, on); },
                          .reset = [this] { machine_.request_reset(Cause::GuestReset); }}));
   if (pit_) io.map(0x61, ports.port61());  // it comes with the PIT
+  TRY(build_speaker());
   io.map(0x80, ports.port80());
   io.map(0x92, ports.port92());
 

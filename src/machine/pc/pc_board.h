@@ -10,6 +10,7 @@
 
 #include "hw/fw_cfg/fw_cfg.h"
 #include "hw/ide/ide_connector.h"
+#include "hw/isa/pc_speaker.h"
 #include "hw/isa/system_ports.h"
 #include "hw/rtc/rtc.h"
 #include "hw/timer/pit.h"
@@ -55,6 +56,7 @@ class PcBoard final : public Board {
   Result<void> build_timers();
   void build_keyboard_controller();
   Result<void> build_isa_devices();
+  Result<void> build_speaker();
   Result<void> build_serial_ports();
   Result<void> build_drives();
   void build_drive(Drive& drive, IdeConnector& connector, unsigned place);
@@ -93,7 +95,8 @@ class PcBoard final : public Board {
   PcMemory memory_;
   PcInterrupts interrupts_;
   std::unique_ptr<PcChipset> chipset_;
-  Pit* pit_ = nullptr;  // null: in the accelerator
+  Pit* pit_ = nullptr;            // null: in the accelerator
+  PcSpeaker* speaker_ = nullptr;  // null: mute
   Rtc* rtc_ = nullptr;
   std::unique_ptr<IrqFunction> rtc_irq_;
   FwCfg* fw_cfg_ = nullptr;
