@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { kRate = 48000, kFrames = kRate * 3 / 2 };
+enum { kRate = 48000, kFrames = kRate * 3 / 2, kPeriod = 1024 };
 
 static int open_mixer(const char *card) {
   char path[64];
@@ -66,6 +66,8 @@ static int play(const char *card, double hz) {
   set_mask(&p, SNDRV_PCM_HW_PARAM_SUBFORMAT, SNDRV_PCM_SUBFORMAT_STD);
   set_interval(&p, SNDRV_PCM_HW_PARAM_CHANNELS, 2);
   set_interval(&p, SNDRV_PCM_HW_PARAM_RATE, kRate);
+  // Not the least that there is: snd_intel8x0 mixes periods up when two of them end before it hears of the first.
+  set_interval(&p, SNDRV_PCM_HW_PARAM_PERIOD_SIZE, kPeriod);
   if (ioctl(pcm, SNDRV_PCM_IOCTL_HW_PARAMS, &p) < 0 || ioctl(pcm, SNDRV_PCM_IOCTL_PREPARE) < 0) return perror("parameters"), 1;
   for (int i = 0; i < kFrames; i++) samples[2 * i] = samples[2 * i + 1] = 3500 * sin(2 * M_PI * hz * i / kRate);
   for (unsigned long done = 0; done < kFrames;) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "base/bits.h"
@@ -76,7 +77,9 @@ enum : unsigned { kGlobCnt = 0x2c, kGlobSta = 0x30, kCas = 0x34 };
 constexpr u32 kColdReset = 1u << 1, kCodecReady = 1u << 8;
 constexpr u32 kEngineInterrupt[] = {1u << 5, 1u << 6, 1u << 7};
 
-constexpr i64 kTurnNs = 5'000'000;
+// The driver is told of a buffer's end when it comes, but not more often than this; without such an
+// end the guest's memory is looked at now and then.
+constexpr i64 kLeastTurnNs = 200'000, kTurnNs = 5'000'000;
 constexpr i64 kMostBehindNs = 200'000'000;  // of a busy host: what is beyond is left out
 
 }  // namespace
@@ -220,8 +223,10 @@ u64 Ac97::read_master(Access access) {
 }
 
 void Ac97::write_master(Access access, u64 value) {
-  advance();
   const unsigned offset = static_cast<unsigned>(access.offset);
+  // What ends just now was not in the status that the driver acknowledges.
+  const bool acknowledges = offset < kGlobCnt && offset % 16 == kSr;
+  if (!acknowledges) advance();
   if (offset < kGlobCnt) {
     write_engine(offset / 16, offset % 16, access.size, static_cast<u32>(value));
   } else if (offset == kGlobCnt) {
@@ -319,18 +324,17 @@ bool Ac97::move(unsigned number, u32 samples, i64 at_ns) {
   return true;
 }
 
-// Up to now, buffer after buffer. The microphone has one channel, the others have two.
+// Up to now, buffer after buffer.
 void Ac97::run(unsigned number) {
   Engine& e = engines_[number];
   const i64 now = time_.now_ns();
   if (now - e.since_ns > kMostBehindNs) e.since_ns = now - kMostBehindNs;
-  const u32 channels = number == kMicrophone ? 1 : 2;
   const i64 per_second = i64{rate(number)};
   i64 frames = (now - e.since_ns) * per_second / kNsPerSecond;
   for (unsigned buffers = 0; frames > 0 && !(e.status & kHalted) && buffers <= 2 * kBuffers;
        buffers++) {
-    const u32 samples = static_cast<u32>(std::min<i64>(e.picb, frames * channels));
-    const i64 moved = samples / channels;
+    const u32 samples = static_cast<u32>(std::min<i64>(e.picb, frames * channels(number)));
+    const i64 moved = samples / channels(number);
     if (samples > 0 && !move(number, samples, e.since_ns)) {
       e.status |= kHalted | kFifoError;
       return;
@@ -349,10 +353,19 @@ void Ac97::advance() {
 }
 
 void Ac97::arm() {
-  const bool any = std::ranges::any_of(
-      engines_, [](const Engine& e) { return (e.control & kRun) && !(e.status & kHalted); });
-  if (!any) return timer_.cancel();
-  if (!timer_.armed()) timer_.arm(time_.now_ns() + kTurnNs);
+  const i64 now = time_.now_ns();
+  std::optional<i64> next;
+  for (unsigned n = 0; n < kEngines; n++) {
+    const Engine& e = engines_[n];
+    if (!(e.control & kRun) || (e.status & kHalted)) continue;
+    const i64 frames = e.picb / channels(n) + 1;
+    const i64 end = e.since_ns + frames * kNsPerSecond / i64{rate(n)};
+    const i64 turn = e.interrupts || e.civ == e.lvi ? std::min(end, now + kTurnNs) : now + kTurnNs;
+    const i64 at = std::max(turn, now + kLeastTurnNs);
+    next = std::min(next.value_or(at), at);
+  }
+  if (!next) return timer_.cancel();
+  timer_.arm(*next);
 }
 
 void Ac97::update_irq() {

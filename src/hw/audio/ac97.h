@@ -55,6 +55,7 @@ class Ac97 final : public PciFunction {
   void end_buffer(Engine& engine);
   bool move(unsigned number, u32 samples, i64 at_ns);
   u32 rate(unsigned number) const;
+  static u32 channels(unsigned number) { return number == kMicrophone ? 1 : 2; }
   void advance();
   void arm();
   void update_irq();
