@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import guest  # noqa: E402
 
 SECONDS = 400
-MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "virtio_input", "ext4"]
+MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "sr_mod", "virtio_rng", "virtio_console", "virtio_balloon", "virtio_net", "virtio_input", "ext4"]
 NICS = {
     "eth0": "virtio-net-pci,mac=52:54:00:00:00:10",
     "eth1": "virtio-net-pci,mac=52:54:00:00:00:11,packed=on,mq=on,mrg_rxbuf=off",
@@ -51,6 +51,9 @@ done
 n=0; while [ ! -b /dev/sda ] && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.2; done
 mkdir -p /mnt/scsi && mount -t ext4 -o discard /dev/sda /mnt/scsi || echo "cannot mount scsi"
 echo "sum scsi $(sha256sum < /mnt/scsi/seed | cut -d' ' -f1)"
+mkdir -p /cd && mount -t ext4 -o ro,noload /dev/sr0 /cd || echo "cannot mount cd"
+echo "sum cd $(sha256sum < /cd/seed | cut -d' ' -f1)"
+umount /cd
 for name in $(ls /mnt); do
   (for i in 1 2 3; do cat /mnt/$name/seed > /mnt/$name/copy$i; done
    rm /mnt/$name/copy2; sync; echo 3 > /proc/sys/vm/drop_caches
@@ -107,6 +110,8 @@ def command(program, folder, seeds, port):
     make_disk(folder / "scsi", seeds["scsi"])
     options += ["-drive", f"file={folder / 'scsi'},if=none,id=scsi,format=raw,discard=unmap", "-device",
                 "virtio-scsi-pci,id=scsi0", "-device", "scsi-hd,bus=scsi0.0,drive=scsi,serial=scsi"]
+    make_disk(folder / "cd", seeds["scsi"])
+    options += ["-drive", f"file={folder / 'cd'},if=none,id=cd,format=raw,media=cdrom", "-device", "scsi-cd,bus=scsi0.0,drive=cd"]
     for name, properties in DISKS.items():
         make_disk(folder / name, seeds[name])
         options += ["-drive", f"file={folder / name},if=none,id={name},format=raw,discard=unmap", "-device",
@@ -204,6 +209,7 @@ def check(folder, seeds, lines):
     wanted += [f"net {name} {busybox}" for name in NICS]
     for name in seeds:
         wanted.append(f"sum {name} {hashlib.sha256(seeds[name]).hexdigest()}")
+    wanted.append(f"sum cd {hashlib.sha256(seeds['scsi']).hexdigest()}")
     missing = [line for line in wanted if line not in lines]
     complaints = [line for line in lines if any(word in line for word in ("BUG:", "Oops", "I/O error", "rejected", "cannot mount"))]
     for name in seeds:

@@ -28,7 +28,7 @@ constexpr u64 kChunkSectors = 32;  // 64 KiB
 
 AtapiCd::AtapiCd(std::string id, Disk& disk, const DriveNames& names)
     : IdeDrive(std::move(id), &disk, names.filled_from({"MN00002", "1.0", "MENURA CD-ROM"})),
-      mmc_(disk, this->names().model) {}
+      mmc_(disk, {.product = this->names().model}) {}
 
 void AtapiCd::reset_drive() {
   phase_ = Phase::Idle;

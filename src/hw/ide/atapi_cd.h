@@ -5,7 +5,7 @@
 #pragma once
 
 #include "hw/ide/ide_drive.h"
-#include "hw/ide/mmc_commands.h"
+#include "hw/scsi/mmc_commands.h"
 
 namespace menura {
 

@@ -41,7 +41,7 @@ std::string virtio_address(std::string_view kind) {
 }
 
 bool wants_drive(std::string_view kind) {
-  return kind.starts_with("virtio-blk") || kind == "scsi-hd" || kind == "usb-storage" ||
+  return kind.starts_with("virtio-blk") || kind.starts_with("scsi-") || kind == "usb-storage" ||
          kind.starts_with("nvme");
 }
 
@@ -85,7 +85,7 @@ MachineConfig with_everything() {
   config.drives.push_back({.file = disk, .readonly = true});
   config.drives.push_back({.file = cd, .media = Media::Cdrom, .index = 1});
   for (const DeviceKind& kind : device_kinds()) {
-    const bool is_cd = kind.name == "ide-cd";
+    const bool is_cd = kind.name == "ide-cd" || kind.name == "scsi-cd";
     if (kind.bus == "IDE" || wants_drive(kind.name))
       config.drives.push_back({.file = is_cd ? cd : disk,
                                .id = std::string(kind.name),
@@ -246,6 +246,7 @@ TEST(CatalogueTest, TheWildGuestReachesEveryDeviceWithAState) {
   // A virtio port's is what drivers of the real world leave.
   touched.erase("added-virtconsole");
   touched.erase("added-scsi-hd");
+  touched.erase("added-scsi-cd");
   touched.erase("added-virtserialport");
   // A USB device hears only of schedules that somebody has written.
   for (const char* usb : {"added-usb-kbd", "added-usb-mouse", "added-usb-tablet", "added-usb-hub",

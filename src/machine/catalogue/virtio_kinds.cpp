@@ -1,6 +1,7 @@
 // The virtio devices that -device adds, each as NAME-pci, -transitional and -non-transitional.
 #include "machine/catalogue/virtio_kinds.h"
 
+#include "hw/scsi/scsi_cd.h"
 #include "hw/scsi/scsi_disk.h"
 #include "hw/virtio/virtio_9p.h"
 #include "hw/virtio/virtio_balloon.h"
@@ -328,14 +329,14 @@ struct ScsiKind {
   static unsigned vectors(const VirtioDevice& device) { return device.queues() + 1; }
 };
 
-struct ScsiDiskProperties {
+// Where a SCSI unit is plugged, and what it shows.
+struct ScsiPlace {
   std::string drive;
   std::string bus;
   u32 channel = 0;
   std::optional<u32> scsi_id;
   u32 lun = 0;
   std::optional<i32> bootindex;
-  ScsiDiskConfig disk;
   void describe(PropertyVisitor& p) {
     p.required("drive", drive, "id of a -drive with if=none, or a node's name");
     p.field("bus", bus, "ID.0 of a virtio-scsi-pci; the first one");
@@ -343,13 +344,33 @@ struct ScsiDiskProperties {
     p.field("scsi-id", scsi_id, "target number, 0 to 255; the first free");
     p.field("lun", lun, "logical unit number, 0 to 255");
     p.field("bootindex", bootindex, "place in the firmware's boot order");
+  }
+};
+
+struct ScsiDiskProperties {
+  ScsiPlace place;
+  ScsiDiskConfig disk;
+  void describe(PropertyVisitor& p) {
+    place.describe(p);
     p.field("serial", disk.serial, "serial number");
     p.field("device_id", disk.device_id, "what the disk is known by; the serial number");
     p.field("vendor", disk.vendor, "vendor to tell, 8 characters");
     p.field("product", disk.product, "model to tell, 16 characters");
     p.field("ver", disk.version, "version to tell, 4 characters");
     p.field("rotation_rate", disk.rotation_rate, "turns a minute to tell; 1: none, 0: not said");
+    p.field("removable", disk.removable, "whether it says that its medium can be taken out");
     p.field("write-cache", disk.write_cache, "whether the disk begins with its write cache on");
+  }
+};
+
+struct ScsiCdProperties {
+  ScsiPlace place;
+  ScsiCdConfig cd;
+  void describe(PropertyVisitor& p) {
+    place.describe(p);
+    p.field("vendor", cd.vendor, "vendor to tell, 8 characters");
+    p.field("product", cd.product, "model to tell, 16 characters");
+    p.field("ver", cd.version, "version to tell, 4 characters");
   }
 };
 
@@ -362,33 +383,52 @@ Result<VirtioPci*> scsi_adapter(Machine& machine, const std::string& bus) {
               bus.empty() ? "; a virtio-scsi-pci has one" : format(" '{}'", bus));
 }
 
+struct ScsiSocket {
+  VirtioScsi* bus;
+  unsigned target;
+  Drive* drive;
+};
+
+// A free place of the bus, and the drive for it.
+Result<ScsiSocket> take_scsi_place(Machine& machine, const ScsiPlace& place) {
+  VirtioPci* adapter = TRY(scsi_adapter(machine, place.bus));
+  auto& bus = static_cast<VirtioScsi&>(adapter->device());
+  unsigned target = place.scsi_id.value_or(0);
+  while (!place.scsi_id && target < ScsiBus::kTargets && bus.unit(target, place.lun)) target++;
+  if (place.channel != 0 || target >= ScsiBus::kTargets || place.lun >= ScsiBus::kLuns ||
+      bus.unit(target, place.lun))
+    return fail(Errc::Busy, "channel={}, scsi-id={}, lun={} is taken or does not exist",
+                place.channel, target, place.lun);
+  Drive* drive = TRY(machine.drives().take(place.drive), "drive");
+  if (place.bootindex)
+    TRY(machine.board().boot_order().add(
+        *place.bootindex, format("{}/channel@0/disk@{:x},{:x}", firmware_path(*adapter, "scsi"),
+                                 target, place.lun)));
+  return ScsiSocket{&bus, target, drive};
+}
+
 MadeDevice make_scsi_disk(Machine& machine, const std::string& id, const Value& options) {
   ScsiDiskProperties properties;
   TRY(read_properties(properties, options, "scsi-hd"));
-  VirtioPci* adapter = TRY(scsi_adapter(machine, properties.bus), "scsi-hd");
-  auto& bus = static_cast<VirtioScsi&>(adapter->device());
+  const ScsiSocket socket = TRY(take_scsi_place(machine, properties.place), "scsi-hd");
   ScsiDiskConfig& config = properties.disk;
-  config.lun = properties.lun;
-  config.target = properties.scsi_id.value_or(0);
-  while (!properties.scsi_id && config.target < ScsiBus::kTargets &&
-         bus.unit(config.target, config.lun))
-    config.target++;
-  if (properties.channel != 0 || config.target >= ScsiBus::kTargets ||
-      config.lun >= ScsiBus::kLuns || bus.unit(config.target, config.lun))
-    return fail(Errc::Busy, "scsi-hd: channel={}, scsi-id={}, lun={} is taken or does not exist",
-                properties.channel, config.target, config.lun);
-  Drive* drive = TRY(machine.drives().take(properties.drive), "scsi-hd: drive");
-  if (config.serial.empty()) config.serial = drive->options.serial;
-  if (config.device_id.empty() && config.serial.empty()) config.device_id = properties.drive;
-  if (properties.bootindex)
-    TRY(machine.board().boot_order().add(
-        *properties.bootindex, format("{}/channel@0/disk@{:x},{:x}",
-                                      firmware_path(*adapter, "scsi"), config.target, config.lun)));
-  return std::unique_ptr<Device>(std::make_unique<ScsiDisk>(id, bus, config, *drive->disk));
+  config.target = socket.target;
+  config.lun = properties.place.lun;
+  if (config.serial.empty()) config.serial = socket.drive->options.serial;
+  if (config.device_id.empty() && config.serial.empty()) config.device_id = properties.place.drive;
+  return std::unique_ptr<Device>(
+      std::make_unique<ScsiDisk>(id, *socket.bus, config, *socket.drive->disk));
 }
 
-template <class Kind>
-constexpr bool kHasBuses = std::is_same_v<Kind, SerialKind> || std::is_same_v<Kind, ScsiKind>;
+MadeDevice make_scsi_cd(Machine& machine, const std::string& id, const Value& options) {
+  ScsiCdProperties properties;
+  TRY(read_properties(properties, options, "scsi-cd"));
+  const ScsiSocket socket = TRY(take_scsi_place(machine, properties.place), "scsi-cd");
+  properties.cd.target = socket.target;
+  properties.cd.lun = properties.place.lun;
+  return std::unique_ptr<Device>(
+      std::make_unique<ScsiCd>(id, *socket.bus, properties.cd, *socket.drive->disk));
+}
 
 template <class Kind, Variant variant>
 constexpr DeviceKind row(std::string_view name, std::string_view category,
@@ -442,6 +482,12 @@ constexpr DeviceKind kKinds[] = {
                                 "virtio SCSI adapter for any driver"),
     row<ScsiKind, NonTransitional>("virtio-scsi-pci-non-transitional", kStorage,
                                    "virtio SCSI adapter for modern drivers"),
+    {.name = "scsi-cd",
+     .bus = "SCSI",
+     .category = kStorage,
+     .description = "SCSI CD-ROM drive",
+     .properties = properties_of<ScsiCdProperties>,
+     .make = make_scsi_cd},
     {.name = "scsi-hd",
      .bus = "SCSI",
      .category = kStorage,

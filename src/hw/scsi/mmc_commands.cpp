@@ -1,4 +1,4 @@
-#include "hw/ide/mmc_commands.h"
+#include "hw/scsi/mmc_commands.h"
 
 #include <algorithm>
 
@@ -12,6 +12,7 @@ enum : u8 {
   kTestUnitReady = 0x00,
   kRequestSense = 0x03,
   kInquiry = 0x12,
+  kModeSense6 = 0x1a,
   kStartStop = 0x1b,
   kPreventRemoval = 0x1e,
   kReadCapacity = 0x25,
@@ -34,6 +35,9 @@ constexpr Sense kInvalidOpcode{0x05, 0x20, 0x00};
 constexpr Sense kOutOfRange{0x05, 0x21, 0x00};
 constexpr Sense kInvalidField{0x05, 0x24, 0x00};
 constexpr Sense kPowerOnReset{0x06, 0x29, 0x00};
+constexpr Sense kMediumChanged{0x06, 0x28, 0x00};
+constexpr Sense kTrayOpen{0x02, 0x3a, 0x02};
+constexpr Sense kLocked{0x05, 0x53, 0x02};
 
 // A minute-second-frame address has 150 frames before the first sector.
 constexpr u64 kLeadIn = 150;
@@ -73,12 +77,15 @@ void MmcCommands::describe(StateVisitor& v) {
   v.field("sense", sense_);
   v.field("unit_attention", unit_attention_);
   v.field("locked", locked_);
+  v.field("tray_open", tray_open_);
+  v.field("medium_changed", medium_changed_);
+  v.field("event", event_);
 }
 
 void MmcCommands::reset() {
   sense_ = kNoSense;
   unit_attention_ = true;
-  locked_ = false;
+  locked_ = medium_changed_ = false;  // the tray stays as it is
 }
 
 MmcReply MmcCommands::fail(Sense sense) {
@@ -93,8 +100,8 @@ MmcReply MmcCommands::data(std::vector<std::byte> bytes, u64 allocation) {
 }
 
 bool MmcCommands::ready() {
-  if (disk_.medium_present()) return true;
-  sense_ = kNoMedium;
+  if (medium_present()) return true;
+  sense_ = tray_open_ ? kTrayOpen : kNoMedium;
   return false;
 }
 
@@ -102,17 +109,19 @@ MmcReply MmcCommands::execute(const Packet& p) {
   const bool informs = p[0] == kInquiry || p[0] == kRequestSense || p[0] == kGetConfiguration ||
                        p[0] == kGetEventStatus;
   if (!informs && std::exchange(unit_attention_, false)) return fail(kPowerOnReset);
+  if (!informs && std::exchange(medium_changed_, false)) return fail(kMediumChanged);
   if (p[0] != kRequestSense) sense_ = kNoSense;
   const MmcReply not_ready{.kind = MmcReply::Kind::Failed};
   switch (p[0]) {
     case kInquiry: return inquiry(p);
     case kRequestSense: return request_sense(p);
+    case kModeSense6:
     case kModeSense10: return mode_sense(p);
     case kGetConfiguration: return get_configuration(p);
     case kGetEventStatus: return get_event_status(p);
     case kMechanismStatus: return mechanism_status(p);
     case kPreventRemoval: locked_ = p[4] & 1; return good();
-    case kStartStop:
+    case kStartStop: return start_stop(p);
     case kSetSpeed: return good();
     case kTestUnitReady: return ready() ? good() : not_ready;
     case kReadCapacity: return ready() ? read_capacity() : not_ready;
@@ -131,9 +140,10 @@ MmcReply MmcCommands::execute(const Packet& p) {
 MmcReply MmcCommands::inquiry(const Packet& p) {
   if (p[1] & 1) return fail(kInvalidField);  // no vital product data
   Bytes8 b;
-  // CD device, removable, no version claimed, response format 2 of ATAPI.
-  b.put({0x05, 0x80, 0x00, 0x21, 31, 0, 0, 0});
-  b.text("MENURA", 8).text(model_, 16).text("1.0", 4);
+  // CD device, removable; ATAPI claims no version and has a response format of its own.
+  const bool scsi = identity_.transport == MmcIdentity::Transport::Scsi;
+  b.put({0x05, 0x80, scsi ? 0x05u : 0x00u, scsi ? 0x02u : 0x21u, 31, 0, 0, 0});
+  b.text(identity_.vendor, 8).text(identity_.product, 16).text(identity_.version, 4);
   return data(std::move(b.out), p[4]);
 }
 
@@ -157,9 +167,27 @@ MmcReply MmcCommands::mode_sense(const Packet& p) {
     pages.be16(2816).put({0, 2}).be16(512).be16(2816).put({0, 0, 0, 0});
   }
   Bytes8 b;
-  b.be16(pages.out.size() + 6).put({disk_.medium_present() ? 0x01u : 0x70u, 0, 0, 0, 0, 0});
+  const u32 medium = medium_present() ? 0x01u : tray_open_ ? 0x71u : 0x70u;
+  const bool six = p[0] == kModeSense6;
+  if (six)
+    b.put({static_cast<u32>(pages.out.size() + 3), medium, 0, 0});
+  else
+    b.be16(pages.out.size() + 6).put({medium, 0, 0, 0, 0, 0});
   b.out.insert(b.out.end(), pages.out.begin(), pages.out.end());
-  return data(std::move(b.out), be16(p, 7));
+  return data(std::move(b.out), six ? p[4] : be16(p, 7));
+}
+
+// MMC-5 6.42: the tray moves when LoEj is set, out unless it is to start.
+MmcReply MmcCommands::start_stop(const Packet& p) {
+  enum : u8 { kMediaNew = 2, kMediaRemoved = 3 };
+  if (!(p[4] & 2)) return good();
+  const bool opens = !(p[4] & 1);
+  if (opens && locked_) return fail(kLocked);
+  if (opens == tray_open_) return good();
+  tray_open_ = opens;
+  event_ = opens ? kMediaRemoved : kMediaNew;
+  if (!opens) medium_changed_ = disk_.medium_present();
+  return good();
 }
 
 MmcReply MmcCommands::read(u64 lba, u64 count) {
@@ -226,11 +254,11 @@ MmcReply MmcCommands::read_disc_information(const Packet& p) {
 MmcReply MmcCommands::get_configuration(const Packet& p) {
   constexpr u16 kCdRomProfile = 0x0008;
   Bytes8 b;
-  b.be32(0).put({0, 0}).be16(disk_.medium_present() ? kCdRomProfile : u16{0});
+  b.be32(0).put({0, 0}).be16(medium_present() ? kCdRomProfile : u16{0});
   const u16 first = be16(p, 2);
   const u8 which = p[1] & 3;
   const auto wanted = [&](u16 feature) { return which == 2 ? feature == first : feature >= first; };
-  if (wanted(0)) b.be16(0).put({0x03, 4}).be16(kCdRomProfile).put({disk_.medium_present(), 0});
+  if (wanted(0)) b.be16(0).put({0x03, 4}).be16(kCdRomProfile).put({medium_present(), 0});
   if (wanted(1)) b.be16(1).put({0x0b, 8}).be32(2).put({1, 0, 0, 0});  // core, ATAPI
   if (wanted(3)) b.be16(3).put({0x03, 4, 0x29, 0, 0, 0});             // removable, tray
   if (wanted(0x1e)) b.be16(0x1e).put({0x09, 4, 0, 0, 0, 0});          // reads CDs
@@ -243,7 +271,8 @@ MmcReply MmcCommands::get_event_status(const Packet& p) {
   constexpr u8 kMedia = 4;
   Bytes8 b;
   if (p[4] & (1 << kMedia)) {
-    b.be16(6).put({kMedia, 1 << kMedia, 0, disk_.medium_present() ? 0x02u : 0x00u, 0, 0});
+    b.be16(6).put({kMedia, 1 << kMedia, std::exchange(event_, u8{0}),
+                   (medium_present() ? 0x02u : 0x00u) | (tray_open_ ? 0x01u : 0x00u), 0, 0});
   } else {
     b.be16(2).put({0x80, 1 << kMedia});  // no event of the classes asked for
   }

@@ -20,6 +20,13 @@ struct Sense {
   bool operator==(const Sense&) const = default;
 };
 
+struct MmcIdentity {
+  enum class Transport : u8 { Atapi, Scsi } transport = Transport::Atapi;
+  std::string vendor = "MENURA";
+  std::string product;
+  std::string version = "1.0";
+};
+
 struct MmcReply {
   enum class Kind : u8 { Good, Data, Sectors, Failed } kind = Kind::Good;
   std::vector<std::byte> data = {};  // Data
@@ -33,7 +40,7 @@ class MmcCommands {
   static constexpr u64 kSector = 2048;
   using Packet = std::array<u8, kPacket>;
 
-  MmcCommands(Disk& disk, std::string model) : disk_(disk), model_(std::move(model)) {}
+  MmcCommands(Disk& disk, MmcIdentity identity) : disk_(disk), identity_(std::move(identity)) {}
 
   MmcReply execute(const Packet& packet);
   // Ends a command whose sectors could not be read.
@@ -49,11 +56,14 @@ class MmcCommands {
   // At most what the command allows.
   MmcReply data(std::vector<std::byte> bytes, u64 allocation);
   bool ready();
-  u64 sectors() const { return disk_.medium_present() ? disk_.size() / kSector : 0; }
+  // In a tray that is open nothing is read.
+  bool medium_present() const { return !tray_open_ && disk_.medium_present(); }
+  u64 sectors() const { return medium_present() ? disk_.size() / kSector : 0; }
 
   MmcReply inquiry(const Packet& p);
   MmcReply request_sense(const Packet& p);
   MmcReply mode_sense(const Packet& p);
+  MmcReply start_stop(const Packet& p);
   MmcReply read(u64 lba, u64 count);
   MmcReply read_cd(const Packet& p);
   MmcReply read_capacity();
@@ -66,11 +76,14 @@ class MmcCommands {
   // Wiring
   Disk& disk_;
   // Configuration
-  std::string model_;
+  MmcIdentity identity_;
   // State
   Sense sense_;
   bool unit_attention_ = true;
   bool locked_ = false;
+  bool tray_open_ = false;
+  bool medium_changed_ = false;  // the tray was closed: the next command learns of it
+  u8 event_ = 0;                 // of media, still to be told
 };
 
 }  // namespace menura
