@@ -179,7 +179,7 @@ std::optional<Exit> JitVcpu::lockstep_turn() {
     reason = static_cast<ir::ExitReason>(block_->exit_info & 0xff);
     sync_x87();
     const std::optional<size_t> count = executed(*block, reason);
-    const Run translated{s_, journal_.now()};
+    Run translated{s_, journal_.now()};
     journal_.undo();
     s_ = before;
     load_x87();
@@ -192,6 +192,11 @@ std::optional<Exit> JitVcpu::lockstep_turn() {
     sync_x87();
     journal_.end();
     const Run stepped{s_, journal_.now()};
+    // An instruction that trapped has left its sticky flags; its step, which follows, sets them too.
+    constexpr u32 kSticky = 0x3f;
+    if (reason == ir::ExitReason::Step)
+      translated.state.mxcsr =
+          (translated.state.mxcsr & ~kSticky) | (stepped.state.mxcsr & kSticky);
     std::string how = differences(translated, stepped, journal_.before(), x86::kArithmeticFlags);
     if (!how.empty()) {  // seldom: which flags count is found out only then
       u64 flags = x86::kArithmeticFlags & ~flags_undefined(*block, same.value_or(*count));

@@ -68,12 +68,10 @@ void ScsiCd::execute(ScsiTaskPtr task) {
 void ScsiCd::next_piece(std::shared_ptr<Read> read) {
   Read& r = *read;
   const u64 left = r.sectors - r.done;
-  if (left == 0)
-    return r.task->done(ScsiStatus::Good, r.sectors * MmcCommands::kSector, {});
+  if (left == 0) return r.task->done(ScsiStatus::Good, r.sectors * MmcCommands::kSector, {});
   r.buffer.resize(std::min(left, kPieceSectors) * MmcCommands::kSector);
-  DiskRequest request{.op = DiskOp::Read,
-                      .offset = (r.lba + r.done) * MmcCommands::kSector,
-                      .data = r.buffer};
+  DiskRequest request{
+      .op = DiskOp::Read, .offset = (r.lba + r.done) * MmcCommands::kSector, .data = r.buffer};
   request.done = [this, read = std::move(read)](const Result<void>& outcome) {
     Read& now = *read;
     if (!outcome) {

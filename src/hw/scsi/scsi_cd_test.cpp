@@ -93,7 +93,8 @@ TEST_F(ScsiCdTest, Reads) {
 
 TEST_F(ScsiCdTest, ModePagesInBothForms) {
   test_ready();
-  const Outcome six = run({0x1a, 0, 0x2a, 0, 128, 0}, 128), ten = run({0x5a, 0, 0x2a, 0, 0, 0, 0, 0, 128, 0}, 128);
+  const Outcome six = run({0x1a, 0, 0x2a, 0, 128, 0}, 128),
+                ten = run({0x5a, 0, 0x2a, 0, 0, 0, 0, 0, 128, 0}, 128);
   ASSERT_EQ(six.data.size() + 4, ten.data.size());
   EXPECT_EQ(load_le<u8>(six.data, 0), six.data.size() - 1);
   EXPECT_EQ(load_be<u16>(ten.data, 0), ten.data.size() - 2);

@@ -20,10 +20,10 @@ struct PassSet {
 // nearest.
 Result<PassSet> parse_passes(std::string_view text);
 
-// Backward liveness of the status flags into Op::flags_live. Without the pass all are live
-// everywhere, and every check saves and restores them.
+// Backward liveness of the status flags into Op::flags_live; what follows the block wants
+// Block::flags_wanted. Without the pass all are live everywhere, and every check saves and restores
+// them.
 void flags_liveness(ir::Block& block, bool enabled);
-// What follows the block wants Block::flags_wanted.
 // Puts the poll for interrupts where it costs least: only blocks that may close a loop (they end
 // with a backward or indirect transfer) need one, at an instruction before which no flag is live.
 void place_poll(ir::Block& block);

@@ -402,8 +402,8 @@ Result<ScsiSocket> take_scsi_place(Machine& machine, const ScsiPlace& place) {
   Drive* drive = TRY(machine.drives().take(place.drive), "drive");
   if (place.bootindex)
     TRY(machine.board().boot_order().add(
-        *place.bootindex, format("{}/channel@0/disk@{:x},{:x}", firmware_path(*adapter, "scsi"),
-                                 target, place.lun)));
+        *place.bootindex,
+        format("{}/channel@0/disk@{:x},{:x}", firmware_path(*adapter, "scsi"), target, place.lun)));
   return ScsiSocket{&bus, target, drive};
 }
 
@@ -429,6 +429,9 @@ MadeDevice make_scsi_cd(Machine& machine, const std::string& id, const Value& op
   return std::unique_ptr<Device>(
       std::make_unique<ScsiCd>(id, *socket.bus, properties.cd, *socket.drive->disk));
 }
+
+template <class Kind>
+constexpr bool kHasBuses = std::is_same_v<Kind, SerialKind> || std::is_same_v<Kind, ScsiKind>;
 
 template <class Kind, Variant variant>
 constexpr DeviceKind row(std::string_view name, std::string_view category,

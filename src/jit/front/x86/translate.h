@@ -45,7 +45,8 @@ struct Around {
 
 // Translates from key.pc on until a control transfer, `limit` instructions, the end of `code`, or
 // an instruction to be stepped over outside; past branches that lead forward, which are likely not
-// taken. `code` ends with the page, but where `around.next` is: then some bytes of that follow, and an instruction that needs them makes a block of its own.
+// taken. `code` ends with the page, but where `around.next` is: then some bytes of that follow, and
+// an instruction that needs them makes a block of its own.
 void translate(ir::Block& block, const ir::Key& key, std::span<const u8> code, FeatureSet features,
                unsigned limit, const Around& around = {});
 
