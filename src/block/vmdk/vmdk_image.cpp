@@ -118,8 +118,8 @@ class VmdkImage final : public Image {
   Result<CheckReport> check(Repair repair) override;
 
  private:
-  VmdkImage(Node& node, Descriptor descriptor, std::string text, const Child& file)
-      : node_(node), descriptor_(std::move(descriptor)), text_(std::move(text)), file_(file) {}
+  VmdkImage(Descriptor descriptor, std::string text, const Child& file)
+      : descriptor_(std::move(descriptor)), text_(std::move(text)), file_(file) {}
   Result<void> open_parts(OpenContext& context, const Child* backing);
   Result<void> open_part(OpenContext& context, size_t index, const Child* backing);
   Result<void> renew_cid();
@@ -135,8 +135,6 @@ class VmdkImage final : public Image {
     return {};
   }
 
-  // Wiring
-  Node& node_;
   // State
   Descriptor descriptor_;
   std::string text_;
@@ -182,8 +180,7 @@ Result<std::unique_ptr<Image>> VmdkImage::open(OpenContext& context) {
     text = TRY(read_text(file, 0, std::min<u64>(file->size(), kLongestDescriptor)));
   }
   Descriptor descriptor = TRY(Descriptor::parse(text));
-  std::unique_ptr<VmdkImage> image(
-      new VmdkImage(context.node(), std::move(descriptor), std::move(text), file));
+  std::unique_ptr<VmdkImage> image(new VmdkImage(std::move(descriptor), std::move(text), file));
   const Descriptor& d = image->descriptor_;
   const bool has_parent = d.parent_cid != kNoParent;
   if (has_parent && d.parent_file.empty())
