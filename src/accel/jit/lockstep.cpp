@@ -187,10 +187,13 @@ std::optional<Exit> JitVcpu::lockstep_turn() {
     if (!count)
       return disagree(*block, before, 0, format("  left at {:#x}\n", translated.state.rip));
     journal_.begin();
+    const u64 dropped = code_.dropped();
     const std::optional<size_t> same = step_through(*block, *count);
     const bool same_way = same && (reason == ir::ExitReason::Next || *same == *count);
     sync_x87();
     journal_.end();
+    // It wrote to its own code: what is gone cannot be asked again.
+    if (code_.dropped() != dropped) return std::nullopt;
     const Run stepped{s_, journal_.now()};
     // An instruction that trapped has left its sticky flags; its step, which follows, sets them too.
     constexpr u32 kSticky = 0x3f;

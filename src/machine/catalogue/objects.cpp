@@ -15,8 +15,6 @@ namespace menura {
 
 namespace {
 
-constexpr std::string_view kFormats[] = {"raw", "base64"};
-
 template <class Config>
 std::vector<PropertyInfo> properties_of() {
   return list_properties(Config{});
