@@ -81,7 +81,7 @@ struct SystemOptions : Named {
 struct BoardOptions : Named {
   SmbiosConfig::Baseboard& board;
   explicit BoardOptions(SmbiosConfig& config)
-      : board(config.board ? *config.board : config.board.emplace()) {}
+      : board(config.board ? *config.board : config.board.emplace(SmbiosConfig::Baseboard{})) {}
   void describe(PropertyVisitor& p) {
     names(p, board.names, "mpvsa");
     p.field("location", board.location);
