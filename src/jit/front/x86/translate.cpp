@@ -256,7 +256,8 @@ class Translator {
     side_exits_ += goes_on;
     ir::Op& op = b_.add(goes_on ? Opcode::LeaveIf : Opcode::Branch);
     op.condition = insn.opcode & 15;
-    op.flags_read = read_flags();
+    // Where a branch leaves the block's middle, all may be wanted: DEC keeps CF for whoever is there.
+    op.flags_read = goes_on ? flag::kStatus : read_flags();
     op.taken = target();
     op.imm = next_;
   }
