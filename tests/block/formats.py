@@ -53,6 +53,7 @@ def patiently(program, *arguments):
         if "accurate CPU usage" not in done.stderr:
             break
     assert done.returncode == 0, f"{program} {arguments}: {done.stderr}"
+    return done
 
 
 def ours(*arguments, status=0):
@@ -383,7 +384,7 @@ for fmt in ("luks", "qcow2"):
         said = ours("create", "-q", "-f", fmt, "-o", f"{prefix}key-secret=none", "c", "4M", status=1).stderr
         assert "none" in said, said
         more = ["-o", f"{prefix}key-secret=s"]
-        told = [json.loads(run(t, "measure", "--output=json", *SECRET, "-O", fmt, *more, "--size", "1G").stdout) for t in (MENURA, "qemu-img")]
+        told = [json.loads(patiently(t, "measure", "--output=json", *SECRET, "-O", fmt, *more, "--size", "1G").stdout) for t in (MENURA, "qemu-img")]
         equal(*told, "measure")
 
     @check(f"{fmt} encrypted: damaged images")
