@@ -207,7 +207,7 @@ def _():
 def _():
     image("qcow2")
     done = run(MENURA, [], [], "a", stdin="   length   \n\nread 0 512\nq\nlength\n")
-    assert done.returncode == 0 and done.stdout.count("4 MiB") == 1 and "read 512/512 bytes at offset 0" in done.stdout, done.stdout
+    assert done.returncode == 0 and done.stdout.count("4 MiB\n") == 1 and "read 512/512 bytes at offset 0" in done.stdout, done.stdout
     assert run(MENURA, [], ["quit", "length"], "a").stdout == ""
     text = run(MENURA, [], ["help", "help read"], None).stdout
     for command in ("aio_flush", "wait_break", "truncate", "-P"):
