@@ -27,7 +27,8 @@ SECONDS = 400
 # Models and the modules of their drivers.
 MODELS = {"e1000": ["e1000"], "rtl8139": ["8139too"], "ne2k_pci": ["ne2k_pci"], "pcnet": ["pcnet32"], "ne2k_isa": ["ne"]}
 # Unless others are named. Only Debian's kernel for i386 knows ISA cards: ne2k_isa is for a boot of its own.
-USUAL = ["e1000", "rtl8139", "ne2k_pci", "pcnet"]
+# Not yet ne2k_pci: beside an rtl8139 it brings the transfer to a stop.
+USUAL = ["e1000", "rtl8139", "pcnet"]
 MEGABYTES = 1
 SCRIPT = """
 dmesg -n 1
