@@ -220,8 +220,8 @@ bool Translations::unchanged(const TranslatedBlock& block) {
   return std::memcmp(reinterpret_cast<const void*>(block.key.physical), bytes, first) == 0 &&
          (!block.tail || std::memcmp(reinterpret_cast<const void*>(block.tail_at), bytes + first,
                                      block.tail) == 0) &&
-         std::memcmp(reinterpret_cast<const void*>(block.ahead_at), block.ahead.data(),
-                     block.ahead.size()) == 0;
+         (block.ahead.empty() || std::memcmp(reinterpret_cast<const void*>(block.ahead_at),
+                                             block.ahead.data(), block.ahead.size()) == 0);
 }
 
 // From now on writes to the block are seen; were there some before? A store that found the page

@@ -83,8 +83,8 @@ TranslatedBlock* BlockTable::revive(const ir::Key& key, std::span<const u8> code
   auto same = std::ranges::find_if(versions, [&](const TranslatedBlock* b) {
     return !b->tail && b->guest.size() <= code.size() &&
            std::ranges::equal(b->guest, code.first(b->guest.size())) &&
-           std::memcmp(reinterpret_cast<const void*>(b->ahead_at), b->ahead.data(),
-                       b->ahead.size()) == 0;
+           (b->ahead.empty() || std::memcmp(reinterpret_cast<const void*>(b->ahead_at),
+                                            b->ahead.data(), b->ahead.size()) == 0);
   });
   if (same == versions.end()) return nullptr;
   TranslatedBlock* block = *same;
