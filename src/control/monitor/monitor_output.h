@@ -1,6 +1,8 @@
 // MonitorOutput: what a monitor sends: kept while its character device is busy.
 //
-// Owner: a monitor. Threads: as Chardev. Example: `output.send("hello\r\n");`
+// Owner: a monitor. Threads: as Chardev. What is unsent when the monitor goes is still said to a
+// client that reads: the answers to commands before a "quit" are not lost.
+// Example: `output.send("hello\r\n");`
 #pragma once
 
 #include <string>
@@ -13,6 +15,9 @@ namespace menura {
 class MonitorOutput {
  public:
   explicit MonitorOutput(Chardev& chardev) : chardev_(chardev) {}
+  ~MonitorOutput() { finish(); }
+  MonitorOutput(const MonitorOutput&) = delete;
+  MonitorOutput& operator=(const MonitorOutput&) = delete;
 
   // A client that commands without reading the answers is not read any more beyond this.
   static constexpr size_t kMaxUnsent = size_t{1} << 20;
@@ -35,6 +40,8 @@ class MonitorOutput {
   bool full_for_events() const { return unsent_.size() > kMaxUnsentForEvents; }
 
  private:
+  void finish();
+
   // Wiring
   Chardev& chardev_;
   // State

@@ -20,6 +20,10 @@ namespace {
 
 struct Client final : Chardev {
   size_t write(ConstBytes bytes) override {
+    if (refusals > 0) {
+      refusals--;
+      return 0;
+    }
     const size_t taken = std::min(bytes.size(), takes);
     sent.append(reinterpret_cast<const char*>(bytes.data()), taken);
     return taken;
@@ -38,6 +42,7 @@ struct Client final : Chardev {
 
   std::string sent;
   size_t takes = ~size_t{0};
+  unsigned refusals = 0;  // before it takes anything
   unsigned accepts = 0;
   std::vector<UniqueFd> fds;
   CharSink* sink = nullptr;
@@ -442,6 +447,21 @@ TEST(QmpTest, AClientThatDoesNotReadIsNotRead) {
   qmp.client.sink->writable();
   EXPECT_GT(qmp.client.sink->room(), 0u);
   EXPECT_EQ(qmp.client.accepts, 1u);
+}
+
+TEST(QmpTest, TheLastAnswersReachASlowReader) {
+  Client client;
+  {
+    Rig rig;
+    const MachineLock::Guard guard(rig.machine->lock());
+    QmpMonitor monitor(*rig.target, client, QmpFormat::Compact);
+    client.sink->event(CharEvent::Opened);
+    client.refusals = 10;
+    client.takes = 100;
+    client.type(R"({"execute":"qmp_capabilities","id":"last"})");
+    EXPECT_EQ(client.sent.find("last"), std::string::npos);
+  }
+  EXPECT_NE(client.sent.find("last"), std::string::npos);
 }
 
 TEST(QmpTest, AnotherClientBeginsAnew) {
